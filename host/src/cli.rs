@@ -1,0 +1,197 @@
+//! The command line: what each command does, and which exit code says how it went.
+//!
+//! Invariant: 0 drained or done, 64 configuration, 69 port or address, 70 internal, 75 ended by a
+//! second signal.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{App, AppError};
+use crate::config::{self, Config, Warning};
+use crate::kafka::mock::MockBroker;
+use crate::plugin::catalog::{self, Running};
+use crate::plugin::{Engine, Limits, PluginError};
+use crate::store::Store;
+use crate::{demo, kafka, log};
+
+/// Exact sliding windows over token trades, computed by WebAssembly plugins.
+///
+/// Without a command: runs the service as the environment (and .env) says; see .env.example.
+#[derive(Debug, Parser)]
+#[command(name = "aggregator", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs everything inside this process: a broker, generated trades, a store, and a live page.
+    Demo,
+    /// Checks the configuration and the plugins without starting.
+    Check {
+        /// Also tries Kafka and Redis.
+        #[arg(long)]
+        connect: bool,
+    },
+    /// What concerns plugins.
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Writes the default plugin's component to a file.
+    ExportDefault {
+        /// The file, for example plugins.d/sliding-window.wasm.
+        file: PathBuf,
+    },
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => run(),
+        Some(Command::Demo) => run_demo(),
+        Some(Command::Check { connect }) => check(connect),
+        Some(Command::Plugin { command: PluginCommand::ExportDefault { file } }) => export_default(&file),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+/// Runs the service with plugins of the caller's choice; for hosts that link one natively.
+pub fn run_with(load: impl FnOnce(&Config) -> Result<Vec<Running>, AppError>) -> Result<(), AppError> {
+    let (config, _log) = configure(environment()?)?;
+    let plugins = load(&config)?;
+    let store = Store::redis(&config.redis).map_err(|error| AppError::Config(error.to_string()))?;
+    App::build(config, plugins, store)?.run()
+}
+
+fn run() -> Result<(), AppError> {
+    run_with(load_plugins)
+}
+
+fn environment() -> Result<BTreeMap<String, String>, AppError> {
+    config::read().map_err(|errors| AppError::Config(errors.to_string()))
+}
+
+/// Reads the configuration, starts the log, and says what draws a warning. The log's handle must
+/// live until the end: dropping it writes what still waits.
+fn configure(map: BTreeMap<String, String>) -> Result<(Config, log::Handle), AppError> {
+    let (config, warnings) = parse(&map)?;
+    let log = log::init(&config.log).map_err(|error| AppError::Internal(error.to_string()))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((config, log))
+}
+
+fn parse(map: &BTreeMap<String, String>) -> Result<(Config, Vec<Warning>), AppError> {
+    Config::from_map(map).map_err(|errors| AppError::Config(errors.to_string()))
+}
+
+fn load_plugins(config: &Config) -> Result<Vec<Running>, AppError> {
+    let limits = Limits { deadline: config.plugins.deadline, memory_bytes: config.plugins.memory_bytes };
+    let listed = |errors: Vec<PluginError>| {
+        AppError::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    let engine = Engine::new(limits).map_err(|error| AppError::Internal(error.to_string()))?;
+    catalog::load(&engine, &config.plugins).map_err(listed)
+}
+
+fn run_demo() -> Result<(), AppError> {
+    let failed = |error: &dyn Display| AppError::Internal(format!("demo broker: {error}"));
+    let broker = MockBroker::start(demo::TOPIC, demo::PARTITIONS).map_err(|error| failed(&error))?;
+    let mut map = environment()?;
+    for (name, value) in [("KAFKA_BROKERS", broker.brokers()), ("KAFKA_TOPIC", demo::TOPIC.to_owned())] {
+        map.insert(name.to_owned(), value);
+    }
+    map.insert("START_FROM".to_owned(), "earliest".to_owned());
+    map.entry("LOG_FORMAT".to_owned()).or_insert_with(|| "text".to_owned());
+    let (config, _log) = configure(map)?;
+    let plugins = load_plugins(&config)?;
+    let app = App::build(config, plugins, Store::memory())?;
+    say(&format!("Open http://{}/ and watch the windows move; Ctrl-C ends the demo.", app.address()))?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let feed = broker.feed().map_err(|error| failed(&error))?;
+    let generator = thread::Builder::new()
+        .name("demo-trades".to_owned())
+        .spawn(move || demo::run(|payload| feed.send(payload), crate::clock::system_ms, &stopped))
+        .map_err(|error| failed(&error))?;
+    let result = app.run();
+    stop.store(true, Ordering::Relaxed);
+    if generator.join().is_err() {
+        tracing::error!("Trade generator ended with a panic");
+    }
+    result
+}
+
+/// Checks everything and reports all that is wrong.
+fn check(connect: bool) -> Result<(), AppError> {
+    let (config, warnings) = parse(&environment()?)?;
+    for warning in warnings {
+        say(&format!("warning: {warning}"))?;
+    }
+    say("configuration: ok")?;
+    for plugin in load_plugins(&config)? {
+        let description = plugin.plugin.description();
+        say(&format!(
+            "plugin {} {}: ok, writes token:{{address}}:{}, groups {}",
+            plugin.name(),
+            description.version,
+            plugin.result_key(),
+            plugin.settings.groups.join(" ")
+        ))?;
+    }
+    if connect {
+        let partitions =
+            kafka::connect(&config.kafka).map_err(|error| AppError::Unavailable(error.to_string()))?;
+        say(&format!("kafka: ok, topic {} has {partitions} partitions", config.kafka.topic))?;
+        let store = Store::redis(&config.redis).map_err(|error| AppError::Config(error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| AppError::Internal(error.to_string()))?;
+        runtime.block_on(store.ping()).map_err(|error| AppError::Unavailable(error.to_string()))?;
+        say(&format!("redis: ok at {}", config.redis.display))?;
+    }
+    Ok(())
+}
+
+fn export_default(file: &PathBuf) -> Result<(), AppError> {
+    std::fs::write(file, catalog::DEFAULT_COMPONENT)
+        .map_err(|error| AppError::Unavailable(format!("cannot write {}: {error}", file.display())))?;
+    say(&format!("{}: {} bytes", file.display(), catalog::DEFAULT_COMPONENT.len()))
+}
+
+/// Writes a line for the person who ran the command.
+fn say(line: &str) -> Result<(), AppError> {
+    writeln!(std::io::stdout(), "{line}")
+        .map_err(|error| AppError::Internal(format!("standard output: {error}")))
+}
+
+/// Says why the command failed; into the log, too, where the service runs under one.
+fn say_error(error: &AppError) {
+    tracing::error!(fatal = true, code = error.code(), "{error}");
+    // Nobody is left to tell if this fails.
+    drop(writeln!(std::io::stderr(), "aggregator: {error}"));
+}

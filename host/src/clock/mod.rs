@@ -1,0 +1,53 @@
+//! The one place that reads a clock.
+//!
+//! [`WallClock`] gives unix time in milliseconds that runs on the monotonic clock: where the system
+//! clock steps, it follows at a bounded speed, so that windows neither jump nor run backwards.
+//! [`rfc3339`] writes such a time as text. [`system_ms`] is the system clock as it is, for the
+//! timestamps of log lines.
+//!
+//! Not here: the clock T of a cell, which is computed from marks.
+//!
+//! Invariant: what [`WallClock::now_ms`] gives never goes back, on any thread.
+
+pub mod rfc3339;
+mod wall;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+pub use wall::WallClock;
+
+/// Where a [`WallClock`] takes its times from.
+pub trait Source: Send + Sync {
+    /// The system clock in unix milliseconds; it may step.
+    fn system_ms(&self) -> i64;
+
+    /// Milliseconds since some fixed moment; they never go back and never step.
+    fn monotonic_ms(&self) -> u64;
+}
+
+/// The clocks of the operating system.
+#[derive(Debug)]
+struct Os {
+    /// When the process asked first.
+    start: Instant,
+}
+
+impl Source for Os {
+    fn system_ms(&self) -> i64 {
+        system_ms()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Gives the system clock in unix milliseconds, with every step that it makes.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this module is the home of the system clock")]
+pub fn system_ms() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |before_ms| -before_ms),
+    }
+}

@@ -1,0 +1,151 @@
+//! What keeps the service from being ready: one state and reason for each thing it depends on.
+//!
+//! Not for metrics. Invariant: a part is ready only after somebody has seen it work.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// A thing the service depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The broker and the topic.
+    Kafka,
+    /// The store.
+    Redis,
+    /// The plugins.
+    Plugins,
+}
+
+/// The state of a part.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// Whether it works.
+    pub ok: bool,
+    /// Why it does not, or that it does.
+    pub reason: String,
+}
+
+/// The state of all parts and of the workers.
+#[derive(Debug)]
+pub struct Health {
+    checks: Mutex<BTreeMap<Part, BTreeMap<String, Check>>>,
+    /// When each worker last went round its loop, in monotonic milliseconds.
+    heartbeats: Vec<AtomicU64>,
+}
+
+/// A worker that has not gone round for so long is wedged.
+const WEDGED_MS: u64 = 15_000;
+
+impl Health {
+    /// All parts unknown: not ready.
+    pub fn new(workers: usize) -> Self {
+        let starting =
+            || BTreeMap::from([(String::new(), Check { ok: false, reason: "starting".to_owned() })]);
+        let parts = [Part::Kafka, Part::Redis, Part::Plugins];
+        Self {
+            checks: Mutex::new(parts.map(|part| (part, starting())).into()),
+            heartbeats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn set(&self, part: Part, topic: &str, ok: bool, reason: &str) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let topics = checks.entry(part).or_default();
+        let before = topics.insert(topic.to_owned(), Check { ok, reason: reason.to_owned() });
+        drop(checks);
+        // Only a change is news.
+        match before {
+            Some(check) if check.ok == ok => {}
+            _ if ok => tracing::info!(part = ?part, topic, "Ready"),
+            _ => tracing::warn!(part = ?part, topic, reason, "Not ready"),
+        }
+    }
+
+    /// Notes that a part works, in one respect (`topic`; empty: as a whole).
+    pub fn ok(&self, part: Part, topic: &str) {
+        let known = {
+            let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+            checks.get(&part).and_then(|topics| topics.get(topic)).is_some_and(|check| check.ok)
+        };
+        if !known {
+            self.set(part, topic, true, "ok");
+        }
+    }
+
+    /// Notes why a part does not work, in one respect.
+    pub fn fail(&self, part: Part, topic: &str, reason: &str) {
+        self.set(part, topic, false, reason);
+    }
+
+    /// Forgets a respect that no longer concerns this process.
+    pub fn clear(&self, part: Part, topic: &str) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.entry(part).or_default().remove(topic);
+    }
+
+    /// Each part's state: the first respect in which it fails.
+    pub fn checks(&self) -> BTreeMap<Part, Check> {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let fine = || Check { ok: true, reason: "ok".to_owned() };
+        checks
+            .iter()
+            .map(|(part, topics)| {
+                (*part, topics.values().find(|check| !check.ok).cloned().unwrap_or_else(fine))
+            })
+            .collect()
+    }
+
+    /// Whether every part works.
+    pub fn ready(&self) -> bool {
+        self.checks().values().all(|check| check.ok)
+    }
+
+    /// Notes that a worker is alive.
+    pub fn beat(&self, worker: usize, monotonic_ms: u64) {
+        if let Some(heartbeat) = self.heartbeats.get(worker) {
+            heartbeat.store(monotonic_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// The workers that have stopped making progress.
+    pub fn wedged(&self, monotonic_ms: u64) -> Vec<usize> {
+        let wedged = |beat: &AtomicU64| monotonic_ms.saturating_sub(beat.load(Ordering::Relaxed)) > WEDGED_MS;
+        self.heartbeats
+            .iter()
+            .enumerate()
+            .filter(|(_, beat)| wedged(beat))
+            .map(|(worker, _)| worker)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_ready_when_none_of_its_respects_fails() {
+        let health = Health::new(1);
+        assert!(!health.ready());
+        for part in [Part::Kafka, Part::Redis, Part::Plugins] {
+            health.ok(part, "");
+        }
+        assert!(health.ready());
+        health.fail(Part::Redis, "shard 3", "fenced");
+        assert!(!health.ready());
+        assert_eq!(health.checks()[&Part::Redis].reason, "fenced");
+        health.ok(Part::Redis, "shard 3");
+        assert!(health.ready());
+    }
+
+    #[test]
+    fn a_worker_that_does_not_go_round_is_wedged() {
+        let health = Health::new(2);
+        health.beat(0, 20_000);
+        assert_eq!(health.wedged(20_000), [1]);
+    }
+}

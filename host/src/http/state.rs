@@ -1,0 +1,136 @@
+//! What handlers share: the places where other parts publish how they are.
+//!
+//! Invariant: only reading. What blocks is reached through [`State::live_tokens`] alone, which bounds
+//! how many threads may wait.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::problem::Problem;
+use crate::clock::WallClock;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::pipeline::Intake;
+use crate::pipeline::board::Board;
+use crate::pipeline::rejections::Rejections;
+use crate::pipeline::status::{Sort, TokenStatus};
+use crate::plugin::catalog::Running;
+use crate::store::Store;
+
+/// How many requests may wait for the workers' answers at once; others wait for their turn.
+const LISTINGS: usize = 4;
+
+/// Asks the workers for tokens that are alive; blocks until they answer.
+type LiveTokens = Arc<dyn Fn(usize, Sort) -> Vec<TokenStatus> + Send + Sync>;
+
+/// What handlers share.
+pub struct State {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+    pub(super) board: Arc<Board>,
+    pub(super) rejections: Arc<Rejections>,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Arc<WallClock>,
+    pub(super) results: Vec<ResultShape>,
+    pub(super) workers: usize,
+    /// Whether reading has begun.
+    pub(super) started: Arc<AtomicBool>,
+    /// When the process began.
+    pub(super) begun: Instant,
+    /// Held while gauges are set and read, so that two scrapes do not mix.
+    pub(super) scrape: Mutex<()>,
+    pub(super) listing: LiveTokens,
+    pub(super) listings: Arc<Semaphore>,
+}
+
+/// How one plugin's results look: their key, and the order of what is inside.
+pub(super) struct ResultShape {
+    /// The last part of the Redis keys.
+    pub(super) key: Arc<str>,
+    /// Window names, in configured order.
+    pub(super) groups: Vec<String>,
+    /// The fields of each group.
+    pub(super) fields: Vec<String>,
+}
+
+impl ResultShape {
+    fn of(plugin: &Running) -> Self {
+        let fields = &plugin.plugin.description().fields;
+        Self {
+            key: plugin.result_key().into(),
+            groups: plugin.settings.groups.clone(),
+            fields: fields.iter().map(|field| field.name.clone()).collect(),
+        }
+    }
+}
+
+impl State {
+    /// Takes what is shown from a pipeline; `started` says when it reads.
+    #[must_use]
+    pub fn new(intake: Intake, started: Arc<AtomicBool>) -> Self {
+        let shared = Arc::clone(intake.shared());
+        Self {
+            metrics: Arc::clone(&shared.metrics),
+            health: Arc::clone(&shared.health),
+            board: Arc::clone(&shared.board),
+            rejections: Arc::clone(&shared.rejections),
+            store: Arc::clone(&shared.writing.store),
+            clock: Arc::clone(&shared.clock),
+            results: shared.plugins.iter().map(ResultShape::of).collect(),
+            workers: shared.layout.workers,
+            started,
+            begun: Instant::now(),
+            scrape: Mutex::new(()),
+            listing: Arc::new(move |limit, sort| intake.tokens(limit, sort)),
+            listings: Arc::new(Semaphore::new(LISTINGS)),
+        }
+    }
+
+    /// The first tokens that are alive.
+    pub(super) async fn live_tokens(&self, limit: usize, sort: Sort) -> Result<Vec<TokenStatus>, Problem> {
+        let closing = || Problem::unavailable("the service is ending", "ask another instance");
+        let permit = Arc::clone(&self.listings).acquire_owned().await.map_err(|_| closing())?;
+        let listing = Arc::clone(&self.listing);
+        let answer = tokio::task::spawn_blocking(move || {
+            let tokens = listing(limit, sort);
+            // Returned by the thread itself: a caller that gave up does not free a stuck one.
+            drop(permit);
+            tokens
+        });
+        answer.await.map_err(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => closing(),
+        })
+    }
+
+    /// The keys of all results.
+    pub(super) fn result_keys(&self) -> Vec<Arc<str>> {
+        self.results.iter().map(|shape| Arc::clone(&shape.key)).collect()
+    }
+
+    pub(super) fn started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Tokens that are alive in all shards.
+    pub(super) fn active_tokens(&self) -> usize {
+        self.board.shards().values().map(|shard| shard.tokens).sum()
+    }
+
+    /// The workers that make no progress.
+    pub(super) fn wedged(&self) -> Vec<usize> {
+        self.health.wedged(self.clock.monotonic_ms())
+    }
+
+    /// How far a clock is behind the wall, in seconds.
+    pub(super) fn behind_seconds(&self, clock_ms: i64) -> f64 {
+        self.clock.now_ms().saturating_sub(clock_ms) as f64 / 1e3
+    }
+}

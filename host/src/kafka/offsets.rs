@@ -1,0 +1,169 @@
+//! Where reading starts: questions to the broker that may take long, asked off the poll thread.
+//!
+//! Invariant: a question is asked until it is answered or nobody waits for the answer any more; the
+//! reader is unparked when an answer is there.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::context::Context;
+use crate::config::StartFrom;
+use crate::health::{Health, Part};
+
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// The first and the longest wait between two tries.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Where a partition is read from, and where its backlog ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) partition: i32,
+    pub(super) start: i64,
+    pub(super) end: i64,
+}
+
+/// A question: the spans of these partitions, or of all there are.
+#[derive(Debug)]
+pub(super) enum Question {
+    All,
+    These(Vec<i32>),
+}
+
+/// What is asked and how.
+pub(super) struct Inquiry {
+    pub(super) consumer: Arc<BaseConsumer<Context>>,
+    pub(super) topic: String,
+    pub(super) start_from: StartFrom,
+    /// Trades older than this event time cannot matter, in unix milliseconds at the time of asking.
+    pub(super) horizon_begins: Box<dyn Fn() -> i64 + Send>,
+    pub(super) health: Arc<Health>,
+    pub(super) reader: Thread,
+}
+
+/// The reader's side.
+pub(super) struct Offsets {
+    questions: Option<Sender<Question>>,
+    answers: Receiver<Vec<Span>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Offsets {
+    /// Starts the thread that asks.
+    pub(super) fn start(inquiry: Inquiry) -> std::io::Result<Self> {
+        let (questions, asked) = bounded(4);
+        let (answer, answers) = bounded(4);
+        let run = move || inquiry.serve(&asked, &answer);
+        let thread = thread::Builder::new().name("kafka-offsets".to_owned()).spawn(run)?;
+        Ok(Self { questions: Some(questions), answers, thread: Some(thread) })
+    }
+
+    /// Asks. One question of each rebalance is under way at a time, so there is always room.
+    pub(super) fn ask(&self, question: Question) {
+        if let Some(questions) = &self.questions {
+            drop(questions.send(question));
+        }
+    }
+
+    /// An answer, if one is there.
+    pub(super) fn answer(&self) -> Option<Vec<Span>> {
+        self.answers.try_recv().ok()
+    }
+}
+
+impl Drop for Offsets {
+    fn drop(&mut self) {
+        self.questions = None;
+        // The thread must see that nobody waits for an answer.
+        self.answers = crossbeam_channel::never();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Inquiry {
+    fn serve(&self, asked: &Receiver<Question>, answer: &Sender<Vec<Span>>) {
+        while let Ok(mut question) = asked.recv() {
+            let mut wait = BACKOFF.0;
+            let spans = loop {
+                match self.spans(&question) {
+                    Ok(spans) => break spans,
+                    Err(words) => self.health.fail(Part::Kafka, "", &words),
+                }
+                thread::sleep(wait);
+                wait = (wait * 2).min(BACKOFF.1);
+                match asked.try_recv() {
+                    // The group has changed its mind: nobody waits for the former answer.
+                    Ok(newer) => question = newer,
+                    Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Empty) => {}
+                }
+            };
+            if answer.send(spans).is_err() {
+                return;
+            }
+            self.reader.unpark();
+        }
+    }
+
+    fn spans(&self, question: &Question) -> Result<Vec<Span>, String> {
+        let partitions = match question {
+            Question::These(partitions) => partitions.clone(),
+            Question::All => self.partitions()?,
+        };
+        let words = |error: KafkaError| format!("offsets of topic {}: {error}", self.topic);
+        let mut spans = Vec::new();
+        for partition in partitions {
+            let (low, high) =
+                self.consumer.fetch_watermarks(&self.topic, partition, TIMEOUT).map_err(words)?;
+            let start = match self.start_from {
+                StartFrom::Earliest => low,
+                StartFrom::Latest => high,
+                StartFrom::CheckpointOrHorizon => self.first_since(partition, high).map_err(words)?.max(low),
+            };
+            spans.push(Span { partition, start, end: high });
+        }
+        Ok(spans)
+    }
+
+    fn partitions(&self) -> Result<Vec<i32>, String> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), TIMEOUT)
+            .map_err(|error| format!("topic {}: {error}", self.topic))?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.name() == self.topic && topic.error().is_none())
+            .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()))
+            .collect();
+        if partitions.is_empty() {
+            Err(format!("topic {} does not exist (yet)", self.topic))
+        } else {
+            Ok(partitions)
+        }
+    }
+
+    /// The first offset whose record may still matter.
+    fn first_since(&self, partition: i32, high: i64) -> KafkaResult<i64> {
+        let mut times = TopicPartitionList::new();
+        times.add_partition_offset(&self.topic, partition, Offset::Offset((self.horizon_begins)().max(0)))?;
+        let found = self.consumer.offsets_for_times(times, TIMEOUT)?;
+        let element = found.find_partition(&self.topic, partition);
+        if let Some(Err(error)) = element.as_ref().map(|element| element.error()) {
+            return Err(error);
+        }
+        Ok(match element.map(|element| element.offset()) {
+            Some(Offset::Offset(offset)) => offset,
+            _ => high,
+        })
+    }
+}

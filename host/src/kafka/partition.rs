@@ -1,0 +1,172 @@
+//! One assigned partition: what is read next, how far it is from its end, and the lane it fills.
+//!
+//! Not for decoding. Invariant: fetches leave in offset order and cover everything from the start on;
+//! a change of progress travels behind the messages that brought it about.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::native::{PartitionQueue, Taken};
+use crate::config::ClockMode;
+use crate::pipeline::batch::{Fetch, OwnedRecords, Progress, Records};
+use crate::pipeline::lane::LaneSender;
+
+/// How many bytes a batch should have: enough trades for every shard, few enough to stay in cache.
+const BATCH_BYTES: usize = 1 << 20;
+/// The most messages in a batch.
+const BATCH_MESSAGES: usize = 8_192;
+
+/// What decides about a partition's progress.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProgressRules {
+    pub(super) clock: ClockMode,
+    /// With a wall clock: how old the newest record read may be until a live partition is behind.
+    pub(super) live_lag_ms: i64,
+}
+
+/// The state of one assigned partition.
+pub(super) struct Partition {
+    pub(super) id: i32,
+    queue: PartitionQueue,
+    lane: LaneSender,
+    rules: ProgressRules,
+    /// The first offset not yet handed over.
+    pub(super) next: i64,
+    /// The end that must be passed to be live.
+    pub(super) end: i64,
+    progress: Progress,
+    /// A batch that the lane had no room for.
+    held: Option<Fetch>,
+    /// The mean size of a message, smoothed.
+    message_bytes: usize,
+    /// When the broker last gave something, or was not asked since the lane was full.
+    pub(super) answered_at: Instant,
+    /// It is left out of the clocks.
+    pub(super) absent: bool,
+}
+
+/// What a look at a partition came to.
+pub(super) enum Look {
+    /// Nothing to read, or no room for it.
+    Idle,
+    /// Something was read; there may be more.
+    Busy,
+    /// The partition cannot be read on.
+    Failed(rdkafka::bindings::rd_kafka_resp_err_t, String),
+}
+
+impl Partition {
+    pub(super) fn new(
+        id: i32,
+        queue: PartitionQueue,
+        lane: LaneSender,
+        rules: ProgressRules,
+        next: i64,
+        end: i64,
+    ) -> Self {
+        let mut partition = Self {
+            id,
+            queue,
+            lane,
+            rules,
+            next,
+            end,
+            progress: Progress::Behind,
+            held: None,
+            message_bytes: 1_024,
+            answered_at: Instant::now(),
+            absent: false,
+        };
+        // The mark that travels alone at the assignment; an empty partition is at its end already.
+        if next >= end {
+            partition.progress = partition.reached();
+        }
+        partition.held = Some(partition.fetch(Arc::new(OwnedRecords::default()), next));
+        partition
+    }
+
+    /// Reads what is there and hands it to the lane.
+    pub(super) fn look(&mut self, wall_ms: i64) -> Look {
+        if let Some(fetch) = self.held.take()
+            && let Err(fetch) = self.lane.offer(fetch)
+        {
+            self.held = Some(fetch);
+        }
+        if self.held.is_some() || !self.lane.has_room() {
+            self.answered_at = Instant::now();
+            return Look::Idle;
+        }
+        let max = (BATCH_BYTES / self.message_bytes.max(1)).clamp(1, BATCH_MESSAGES);
+        let taken = self.queue.take(max);
+        if let Some((code, words)) = taken.error {
+            return Look::Failed(code, words);
+        }
+        if taken.messages.is_empty() && !taken.at_end {
+            return Look::Idle;
+        }
+        self.answered_at = Instant::now();
+        let more = taken.full;
+        self.hand_over(taken, wall_ms);
+        if more { Look::Busy } else { Look::Idle }
+    }
+
+    fn hand_over(&mut self, taken: Taken, wall_ms: i64) {
+        let count = taken.messages.len();
+        let before = (self.progress, self.next);
+        if count > 0 {
+            let last = taken.messages.get(count - 1);
+            self.next = last.offset + 1;
+            let bytes: usize = last.payload.len();
+            self.message_bytes = (self.message_bytes * 7 + bytes) / 8;
+            self.fall_behind(last.timestamp_ms, wall_ms);
+        }
+        if taken.at_end || (self.rules.clock == ClockMode::Wall && self.next >= self.end) {
+            self.progress = self.reached();
+        }
+        if count == 0 && before == (self.progress, self.next) {
+            return;
+        }
+        let fetch = self.fetch(Arc::new(taken.messages), before.1);
+        self.held = self.lane.offer(fetch).err();
+    }
+
+    /// What a partition is that has been read to its end.
+    fn reached(&self) -> Progress {
+        match self.rules.clock {
+            ClockMode::Wall => Progress::Live,
+            ClockMode::Event => Progress::End,
+        }
+    }
+
+    /// A live partition is behind again when what it reads is old; one at its end when it goes on.
+    fn fall_behind(&mut self, newest_record_ms: Option<i64>, wall_ms: i64) {
+        match self.rules.clock {
+            ClockMode::Event => self.progress = Progress::Behind,
+            ClockMode::Wall => {
+                let old = newest_record_ms.is_some_and(|ms| wall_ms - ms > self.rules.live_lag_ms);
+                if old && self.next < self.end {
+                    self.progress = Progress::Behind;
+                }
+            }
+        }
+    }
+
+    /// Learns where the partition ends by now.
+    pub(super) fn set_end(&mut self, end: i64) {
+        self.end = self.end.max(end);
+    }
+
+    /// Whether the broker has not answered for so long although there is something to read.
+    pub(super) fn is_silent(&self, timeout: Duration) -> bool {
+        self.progress == Progress::Behind && self.answered_at.elapsed() > timeout
+    }
+
+    /// Where it stands.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    fn fetch(&self, records: Arc<dyn Records>, first: i64) -> Fetch {
+        Fetch { partition: self.id, first, next: self.next, progress: self.progress, records }
+    }
+}

@@ -1,0 +1,22 @@
+//! Exact sliding windows over token trades: Kafka in, Redis out, WebAssembly plugins between.
+//!
+//! Start at [`cli`] and [`app`], then follow one trade: [`kafka`] reads it, [`pipeline`] carries it
+//! (its module page is the map), [`trade`] decodes it, [`plugin`] counts it, [`results`] writes it
+//! down, [`store`] keeps it, [`http`] shows it.
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod health;
+pub mod http;
+pub mod kafka;
+pub mod log;
+pub mod metrics;
+pub mod pipeline;
+pub mod plugin;
+pub mod results;
+pub mod signals;
+pub mod store;
+pub mod trade;

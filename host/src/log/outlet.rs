@@ -1,0 +1,180 @@
+//! A bounded queue of lines and the thread that writes them.
+//!
+//! Standard output may be a pipe that nobody reads. Only this thread waits for it; when the queue is
+//! full, lines are dropped and counted.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The lines that may wait.
+const QUEUE_LINES: usize = 4096;
+
+/// How long the end of the process waits for a standard output that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+enum Piece {
+    Line(Vec<u8>),
+    /// Nothing follows that must be written.
+    End,
+}
+
+/// Where lines are handed in; each write is one line.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    queue: Sender<Piece>,
+    lost: Arc<AtomicU64>,
+}
+
+/// Keeps the log open. Dropped at the end of the process, it waits until the lines are written, but
+/// not for long.
+#[derive(Debug)]
+#[must_use = "dropping the handle closes the log"]
+pub struct Handle {
+    queue: Sender<Piece>,
+    lost: Arc<AtomicU64>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the thread that writes to `out`.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub(super) fn open(out: impl Write + Send + 'static) -> io::Result<(Outlet, Handle)> {
+    let (queue, lines) = crossbeam_channel::bounded(QUEUE_LINES);
+    let (end, ended) = crossbeam_channel::bounded(0);
+    let lost = Arc::new(AtomicU64::new(0));
+    let lost_by_thread = Arc::clone(&lost);
+    let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+        write(&lines, out, &lost_by_thread);
+        drop::<Sender<()>>(end);
+    })?;
+    let outlet = Outlet { queue: queue.clone(), lost: Arc::clone(&lost) };
+    Ok((outlet, Handle { queue, lost, ended, thread: Some(thread) }))
+}
+
+fn write(lines: &Receiver<Piece>, mut out: impl Write, lost: &AtomicU64) {
+    while let Ok(Piece::Line(line)) = lines.recv() {
+        if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Handle {
+    /// Gives the number of lines that could not be written.
+    #[must_use]
+    pub fn lost_lines(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.queue.send_timeout(Piece::End, PATIENCE).is_err() {
+            return;
+        }
+        let waited = self.ended.recv_timeout(PATIENCE);
+        if waited == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            // The thread is stuck in a write; it ends with the process.
+            return;
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has been told by the panic hook; there is nothing to add.
+            thread.join().ok();
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Outlet {
+    type Writer = &'a Outlet;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Outlet {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.queue.try_send(Piece::Line(line.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing until it is told to; then it keeps what it is given.
+    struct Gate {
+        open: Receiver<()>,
+        written: Sender<Vec<u8>>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.open.recv().ok();
+            self.written.send(bytes.to_vec()).ok();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn hand_in(mut outlet: &Outlet, lines: usize) {
+        for _ in 0..lines {
+            outlet.write_all(b"line\n").unwrap();
+        }
+    }
+
+    #[test]
+    fn lines_that_wait_are_written_before_the_end() {
+        let (written, lines) = crossbeam_channel::bounded(QUEUE_LINES);
+        let (opener, open) = crossbeam_channel::bounded(0);
+        let (outlet, handle) = open_gate(open, written);
+        drop(opener);
+        hand_in(&outlet, 100);
+        drop(handle);
+        assert_eq!(lines.try_iter().count(), 100);
+    }
+
+    #[test]
+    fn a_stuck_output_holds_nobody_up_and_lost_lines_are_counted() {
+        let (written, _lines) = crossbeam_channel::bounded(2 * QUEUE_LINES);
+        let (opener, open) = crossbeam_channel::bounded(0);
+        let (outlet, handle) = open_gate(open, written);
+        hand_in(&outlet, QUEUE_LINES + 10);
+        assert!((9..=10).contains(&handle.lost_lines()), "{}", handle.lost_lines());
+        drop(opener);
+        drop(handle);
+    }
+
+    #[test]
+    fn a_full_disk_is_counted_and_survived() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (outlet, handle) = open(full).unwrap();
+        let lost = Arc::clone(&handle.lost);
+        hand_in(&outlet, 3);
+        drop(handle);
+        assert_eq!(lost.load(Ordering::Relaxed), 3);
+    }
+
+    fn open_gate(open_gate: Receiver<()>, written: Sender<Vec<u8>>) -> (Outlet, Handle) {
+        open(Gate { open: open_gate, written }).unwrap()
+    }
+}

@@ -1,0 +1,222 @@
+//! Numbers for monitoring: one struct that owns its registry.
+//!
+//! Handles are resolved once; labels come from closed sets. Invariant: every number is true: counted
+//! where the thing happens, or read from where it stands at the moment of the scrape.
+
+mod ancestor;
+mod observed;
+mod plugins;
+mod process;
+mod rates;
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
+    TextEncoder,
+};
+
+pub use observed::Observed;
+pub use plugins::PluginNumbers;
+pub use process::Process;
+pub use rates::{Rates, Snapshot};
+
+use crate::trade::Reason;
+use observed::ObservedGauges;
+
+/// All numbers of the service.
+pub struct Metrics {
+    registry: Registry,
+    /// `aggregator_trades_total`: trades that count in the windows.
+    pub trades: IntCounter,
+    /// `aggregator_messages_total`: messages decoded.
+    pub messages: IntCounter,
+    rejected: Vec<IntCounter>,
+    /// `aggregator_flushes_total`: flushes of one shard.
+    flushes: IntCounter,
+    flush_seconds: Histogram,
+    /// `aggregator_rows_written_total`: rows that the store has accepted.
+    pub rows_written: IntCounter,
+    batches: IntCounter,
+    batch_seconds: Histogram,
+    store_calls: IntCounter,
+    store_errors: IntCounter,
+    store_seconds: Histogram,
+    /// `aggregator_fenced_writes_total`: chunks refused since another process owns the shard.
+    pub fenced_writes: IntCounter,
+    /// `aggregator_dead_letters_total`: rejected records delivered to the dead-letter topic.
+    pub dead_letters: IntCounter,
+    /// `aggregator_kafka_errors_total`: errors reported by the Kafka client.
+    pub kafka_errors: IntCounter,
+    observed: ObservedGauges,
+    /// Gauges and counters that plugins declare.
+    pub plugins: PluginNumbers,
+    ancestor: ancestor::Ancestor,
+    rates: Rates,
+}
+
+/// Bounds from 100 µs to 10 s.
+const SECONDS: [f64; 16] =
+    [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// Makes and registers collectors; names are constants of this file, so a failure is a bug found by
+/// the first test.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<C>,
+    ) -> prometheus::Result<C> {
+        let collector = made?;
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.add(Gauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<GaugeVec> {
+        self.add(GaugeVec::new(Opts::new(name, help), &[label]))
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
+    }
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let by_reason = make.add(IntCounterVec::new(
+            Opts::new("aggregator_rejected_total", "Records rejected, by reason"),
+            &["reason"],
+        ))?;
+        Ok(Self {
+            trades: make.counter("aggregator_trades_total", "Trades that count in the windows")?,
+            messages: make.counter("aggregator_messages_total", "Messages decoded")?,
+            rejected: Reason::ALL
+                .iter()
+                .map(|reason| by_reason.with_label_values(&[reason.as_str()]))
+                .collect(),
+            flushes: make.counter("aggregator_flushes_total", "Flushes of one shard")?,
+            flush_seconds: make.seconds("aggregator_flush_seconds", "Worker time of one shard's flush")?,
+            rows_written: make
+                .counter("aggregator_rows_written_total", "Result rows that the store has accepted")?,
+            batches: make.counter("aggregator_batches_total", "Fetched batches aggregated")?,
+            batch_seconds: make
+                .seconds("aggregator_batch_seconds", "Time from taking a batch to all its trades counted")?,
+            store_calls: make
+                .counter("aggregator_store_calls_total", "Calls of the store for writing results")?,
+            store_errors: make.counter("aggregator_store_errors_total", "Calls of the store that failed")?,
+            store_seconds: make.seconds("aggregator_store_seconds", "Time of one call of the store")?,
+            fenced_writes: make.counter(
+                "aggregator_fenced_writes_total",
+                "Writes refused since another process owns the shard",
+            )?,
+            dead_letters: make.counter(
+                "aggregator_dead_letters_total",
+                "Rejected records delivered to the dead-letter topic",
+            )?,
+            kafka_errors: make
+                .counter("aggregator_kafka_errors_total", "Errors reported by the Kafka client")?,
+            observed: ObservedGauges::new(&make)?,
+            plugins: PluginNumbers::default(),
+            ancestor: ancestor::Ancestor::new(&make)?,
+            rates: Rates::default(),
+            registry,
+        })
+    }
+
+    /// The counter of a rejection reason.
+    pub fn rejected(&self, reason: Reason) -> &IntCounter {
+        &self.rejected[reason.index()]
+    }
+
+    /// Counts a flush of one shard.
+    pub fn flush(&self, took: Duration) {
+        self.flushes.inc();
+        self.flush_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a batch that is through.
+    pub fn batch(&self, took: Duration) {
+        self.batches.inc();
+        self.batch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a call of the store.
+    pub fn store_call(&self, took: Duration, ok: bool) {
+        self.store_calls.inc();
+        self.store_seconds.observe(took.as_secs_f64());
+        if !ok {
+            self.store_errors.inc();
+        }
+    }
+
+    /// Remembers the counters for the rates over the last seconds; called once a second.
+    pub fn sample(&self) {
+        self.rates.push(Snapshot {
+            trades: self.trades.get(),
+            batches: self.batches.get(),
+            batch_seconds: self.batch_seconds.get_sample_sum(),
+            flushes: self.flushes.get(),
+            flush_seconds: self.flush_seconds.get_sample_sum(),
+            rows: self.rows_written.get(),
+            store_calls: self.store_calls.get(),
+            store_errors: self.store_errors.get(),
+            store_seconds: self.store_seconds.get_sample_sum(),
+        });
+    }
+
+    /// All numbers as Prometheus text.
+    pub fn render(&self, observed: &Observed) -> prometheus::Result<Vec<u8>> {
+        let process = Process::read();
+        self.observed.set(observed, process);
+        self.ancestor.update(&self.rates, observed, process);
+        let mut families = self.registry.gather();
+        families.extend(self.plugins.gather());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_contract_is_on_the_page() {
+        let metrics = Metrics::new().unwrap();
+        metrics.trades.inc_by(3);
+        metrics.sample();
+        let observed = Observed {
+            lag: vec![(2, 7)],
+            clock_lag_s: vec![(0, 1.5)],
+            active_tokens: 5,
+            workers: 2,
+            plugin_memory_bytes: 1 << 20,
+            uptime: Duration::from_secs(9),
+        };
+        let text = String::from_utf8(metrics.render(&observed).unwrap()).unwrap();
+        for line in [
+            "aggregator_trades_total 3",
+            "aggregator_lag_records{partition=\"2\"} 7",
+            "aggregator_clock_lag_seconds{shard=\"0\"} 1.5",
+            "aggregator_rejected_total{reason=\"too_late\"} 0",
+            "realtime_aggregation_trades_processed_total 3",
+            "realtime_aggregation_active_tokens 5",
+            "realtime_aggregation_uptime_seconds 9",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Gauges that are read from where they stand at the moment of a scrape.
+//!
+//! Invariant: a partition or shard that is gone has no line any more.
+
+use std::time::Duration;
+
+use prometheus::{Gauge, GaugeVec};
+
+use super::{Maker, Process};
+
+/// What is read from elsewhere at the moment of a scrape.
+pub struct Observed {
+    /// Lag by partition.
+    pub lag: Vec<(i32, i64)>,
+    /// Seconds between the wall clock and each shard's T.
+    pub clock_lag_s: Vec<(u32, f64)>,
+    /// Tokens that are alive.
+    pub active_tokens: usize,
+    /// Worker threads.
+    pub workers: usize,
+    /// Linear memory of all plugin instances.
+    pub plugin_memory_bytes: usize,
+    /// Since the start.
+    pub uptime: Duration,
+}
+
+/// The gauges that show it.
+pub(super) struct ObservedGauges {
+    lag_records: GaugeVec,
+    clock_lag_seconds: GaugeVec,
+    active_tokens: Gauge,
+    workers: Gauge,
+    plugin_memory_bytes: Gauge,
+    resident_bytes: Gauge,
+    threads: Gauge,
+    uptime_seconds: Gauge,
+}
+
+impl ObservedGauges {
+    pub(super) fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| make.gauge(&format!("aggregator_{name}"), help);
+        Ok(Self {
+            lag_records: make.gauges(
+                "aggregator_lag_records",
+                "Records not yet aggregated and written",
+                "partition",
+            )?,
+            clock_lag_seconds: make.gauges(
+                "aggregator_clock_lag_seconds",
+                "Wall clock minus the shard's clock",
+                "shard",
+            )?,
+            active_tokens: gauge("active_tokens", "Tokens that are alive")?,
+            workers: gauge("workers", "Worker threads")?,
+            plugin_memory_bytes: gauge("plugin_memory_bytes", "Linear memory of all plugin instances")?,
+            resident_bytes: gauge("resident_memory_bytes", "Resident memory of the process")?,
+            threads: gauge("threads", "Threads of the process")?,
+            uptime_seconds: gauge("uptime_seconds", "Time since the start")?,
+        })
+    }
+
+    pub(super) fn set(&self, observed: &Observed, process: Process) {
+        self.lag_records.reset();
+        for (partition, lag) in &observed.lag {
+            self.lag_records.with_label_values(&[&partition.to_string()]).set(*lag as f64);
+        }
+        self.clock_lag_seconds.reset();
+        for (shard, lag_s) in &observed.clock_lag_s {
+            self.clock_lag_seconds.with_label_values(&[&shard.to_string()]).set(*lag_s);
+        }
+        self.active_tokens.set(observed.active_tokens as f64);
+        self.workers.set(observed.workers as f64);
+        self.plugin_memory_bytes.set(observed.plugin_memory_bytes as f64);
+        self.resident_bytes.set(process.resident_bytes as f64);
+        self.threads.set(process.threads as f64);
+        self.uptime_seconds.set(observed.uptime.as_secs_f64());
+    }
+}

@@ -1,0 +1,222 @@
+//! The clock T of one cell, computed from the marks that the cell has taken.
+//!
+//! Not for reading a clock: wall time is handed in. Invariant: T never goes back, and only marks
+//! enter it, so that it cannot overtake trades that are still on their way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::batch::{Mark, Progress};
+use crate::config::ClockMode;
+
+/// How long all partitions must have been at their end before an event clock jumps to it.
+const END_SETTLES: Duration = Duration::from_secs(1);
+
+/// What a cell knows of one partition.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PartitionMark {
+    /// The first offset that the cell has not taken: its vector's element.
+    pub next: i64,
+    /// The largest event time taken.
+    pub newest_ms: Option<i64>,
+    /// Where the partition stands.
+    pub progress: Progress,
+    /// Whether the partition counts at all: one that could not be fetched for a session is left out.
+    pub absent: bool,
+}
+
+/// The two times that a clock is asked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Wall time in unix milliseconds.
+    pub wall_ms: i64,
+    /// Monotonic milliseconds.
+    pub monotonic_ms: u64,
+}
+
+/// The clock of a cell.
+#[derive(Debug, Clone)]
+pub struct CellClock {
+    mode: ClockMode,
+    /// One entry for each partition that the cell is assigned.
+    marks: BTreeMap<i32, PartitionMark>,
+    /// T in unix milliseconds; none before anything was read.
+    now_ms: Option<i64>,
+    /// Since when all partitions have been at their end, in monotonic milliseconds.
+    all_ended_at: Option<u64>,
+    /// Whether the final results of this end have been asked for.
+    finished: bool,
+}
+
+impl CellClock {
+    /// A clock that knows no partition yet.
+    pub fn new(mode: ClockMode) -> Self {
+        Self { mode, marks: BTreeMap::new(), now_ms: None, all_ended_at: None, finished: false }
+    }
+
+    /// Learns that a partition feeds this cell from `next` on: behind, with nothing read.
+    pub fn assign(&mut self, partition: i32, next: i64) {
+        self.marks.insert(partition, PartitionMark { next, ..PartitionMark::default() });
+        self.all_ended_at = None;
+        self.finished = false;
+    }
+
+    /// Forgets a partition.
+    pub fn revoke(&mut self, partition: i32) {
+        self.marks.remove(&partition);
+    }
+
+    /// Leaves a partition out of the minimum, or takes it in again.
+    pub fn set_absent(&mut self, partition: i32, absent: bool) {
+        if let Some(known) = self.marks.get_mut(&partition) {
+            known.absent = absent;
+        }
+    }
+
+    /// Takes the mark of a batch whose trades the cell has taken.
+    pub fn take(&mut self, mark: &Mark, monotonic_ms: u64) {
+        let known = self.marks.entry(mark.partition).or_default();
+        known.next = mark.next;
+        known.newest_ms = known.newest_ms.max(mark.newest_ms);
+        known.progress = mark.progress;
+        known.absent = false;
+        if self.marks.values().all(|m| m.progress == Progress::End) {
+            // New trades between two ends start the wait anew.
+            if self.all_ended_at.is_none() || mark.next > mark.first {
+                self.all_ended_at = Some(monotonic_ms);
+                self.finished = false;
+            }
+        } else {
+            self.all_ended_at = None;
+        }
+    }
+
+    /// The vector: for each partition the first offset not taken.
+    pub fn vector(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
+        self.marks.iter().map(|(partition, mark)| (*partition, mark.next))
+    }
+
+    /// Whether no partition is behind: results may be shown.
+    pub fn caught_up(&self) -> bool {
+        let wanted = |p| {
+            if self.mode == ClockMode::Event { p == Progress::End } else { p != Progress::Behind }
+        };
+        !self.marks.is_empty() && self.marks.values().all(|m| m.absent || wanted(m.progress))
+    }
+
+    /// T as it was last advanced to.
+    pub fn now_ms(&self) -> Option<i64> {
+        self.now_ms
+    }
+
+    /// Advances T by the marks taken and returns it.
+    pub fn advance(&mut self, now: Now) -> Option<i64> {
+        let candidate = match self.mode {
+            ClockMode::Wall => self.wall_candidate(now.wall_ms),
+            ClockMode::Event => self.event_candidate(now.monotonic_ms),
+        };
+        self.now_ms = self.now_ms.max(candidate);
+        self.now_ms
+    }
+
+    /// Says once after each end of an event stream that its final results are due.
+    pub fn take_final(&mut self, now: Now) -> bool {
+        let due = self.mode == ClockMode::Event && !self.finished && self.ended(now.monotonic_ms);
+        self.finished |= due;
+        due
+    }
+
+    fn wall_candidate(&self, wall_ms: i64) -> Option<i64> {
+        let mut smallest = None;
+        for mark in self.marks.values().filter(|m| !m.absent) {
+            let contribution = match (mark.progress, mark.newest_ms) {
+                (Progress::Behind, None) => return None,
+                (Progress::Behind, Some(newest_ms)) => newest_ms.min(wall_ms),
+                (Progress::Live | Progress::End, _) => wall_ms,
+            };
+            smallest = Some(smallest.map_or(contribution, |s: i64| s.min(contribution)));
+        }
+        smallest
+    }
+
+    fn event_candidate(&self, monotonic_ms: u64) -> Option<i64> {
+        if self.ended(monotonic_ms) {
+            return self.marks.values().filter_map(|m| m.newest_ms).max();
+        }
+        let mut smallest = None;
+        for mark in self.marks.values().filter(|m| m.progress != Progress::End) {
+            // A partition of which nothing was read holds T.
+            let contribution = mark.newest_ms?;
+            smallest = Some(smallest.map_or(contribution, |s: i64| s.min(contribution)));
+        }
+        smallest
+    }
+
+    fn ended(&self, monotonic_ms: u64) -> bool {
+        self.all_ended_at
+            .is_some_and(|since| u128::from(monotonic_ms.saturating_sub(since)) >= END_SETTLES.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(partition: i32, next: i64, newest_ms: i64, progress: Progress) -> Mark {
+        Mark { partition, first: next - 1, next, newest_ms: Some(newest_ms), progress }
+    }
+
+    fn at(wall_ms: i64, monotonic_ms: u64) -> Now {
+        Now { wall_ms, monotonic_ms }
+    }
+
+    #[test]
+    fn a_partition_with_nothing_read_holds_the_clock() {
+        let mut clock = CellClock::new(ClockMode::Wall);
+        clock.assign(0, 0);
+        clock.assign(1, 0);
+        clock.take(&mark(0, 1, 500, Progress::Live), 0);
+        assert_eq!(clock.advance(at(1_000, 0)), None);
+        clock.take(&mark(1, 1, 400, Progress::Behind), 0);
+        assert_eq!(clock.advance(at(1_000, 0)), Some(400));
+    }
+
+    #[test]
+    fn live_partitions_follow_the_wall_and_the_clock_never_goes_back() {
+        let mut clock = CellClock::new(ClockMode::Wall);
+        clock.assign(0, 0);
+        clock.take(&mark(0, 1, 500, Progress::Live), 0);
+        assert_eq!(clock.advance(at(1_000, 0)), Some(1_000));
+        clock.take(&mark(0, 2, 600, Progress::Behind), 0);
+        assert_eq!(clock.advance(at(2_000, 0)), Some(1_000));
+    }
+
+    #[test]
+    fn an_event_clock_jumps_to_the_largest_time_after_a_settled_end() {
+        let mut clock = CellClock::new(ClockMode::Event);
+        clock.assign(0, 0);
+        clock.assign(1, 0);
+        clock.take(&mark(0, 1, 500, Progress::Behind), 0);
+        clock.take(&mark(1, 1, 900, Progress::Behind), 0);
+        assert_eq!(clock.advance(at(0, 0)), Some(500));
+        clock.take(&mark(0, 1, 500, Progress::End), 0);
+        assert_eq!(clock.advance(at(0, 0)), Some(900));
+        clock.take(&mark(1, 2, 1_200, Progress::End), 10);
+        assert!(!clock.take_final(at(0, 900)));
+        assert!(clock.take_final(at(0, 1_010)));
+        assert!(!clock.take_final(at(0, 2_010)));
+        assert_eq!(clock.advance(at(0, 2_010)), Some(1_200));
+    }
+
+    #[test]
+    fn new_trades_after_an_end_bring_new_final_results() {
+        let mut clock = CellClock::new(ClockMode::Event);
+        clock.assign(0, 0);
+        clock.take(&mark(0, 1, 500, Progress::End), 0);
+        assert!(clock.take_final(at(0, 1_000)));
+        clock.take(&mark(0, 2, 700, Progress::End), 1_500);
+        assert!(!clock.take_final(at(0, 2_400)));
+        assert!(clock.take_final(at(0, 2_500)));
+        assert_eq!(clock.advance(at(0, 2_500)), Some(700));
+    }
+}

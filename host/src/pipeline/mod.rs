@@ -1,0 +1,286 @@
+//! The pipeline: from fetched messages to results with the store.
+//!
+//! ```text
+//! source ──> lane ──> worker: decode ──> route ──> shard: cell: plugin ──> flush ──> writer ──> store
+//!                       └──── inbox of another worker ────┘
+//! ```
+//!
+//! One trade's way: [`batch`] is what a source hands over, [`lane`] how it waits, `worker` who takes
+//! it, `route` how its trades find their shard, `shard` and `cell` who counts them, `flush`
+//! and `writer` how results leave. Invariant: nothing here knows Kafka, wasmtime, Redis or HTTP.
+
+pub mod batch;
+pub mod board;
+mod cell;
+mod cell_clock;
+mod flush;
+pub mod lane;
+pub mod rejections;
+mod route;
+mod shard;
+pub mod status;
+mod throughput;
+mod tokens;
+mod tuning;
+mod worker;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+pub use flush::FlushRules;
+pub use route::Layout;
+pub use shard::Horizon;
+pub use tuning::Tuning;
+pub use worker::{Event, WorkerHandle};
+pub use writer::{Publisher, WriterContext};
+
+use crate::clock::WallClock;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::plugin::catalog::Running;
+use crate::trade;
+use board::Board;
+use lane::{Front, LaneSender, Waker};
+use rejections::Rejections;
+use status::{Sort, TokenStatus};
+use throughput::Throughput;
+use worker::Worker;
+
+/// How many events wait in a worker's inbox.
+const INBOX: usize = 64;
+/// How many batches wait in a lane.
+const LANE: usize = 4;
+
+/// What the workers share.
+pub struct Shared {
+    /// Who takes what.
+    pub layout: Layout,
+    /// The plugins that run.
+    pub plugins: Vec<Running>,
+    /// What a message may be at most.
+    pub limits: trade::Limits,
+    /// Which optional columns some plugin asks for.
+    pub optional: trade::Optional,
+    /// How results are written.
+    pub rules: FlushRules,
+    /// What may be changed while running.
+    pub tuning: Arc<Tuning>,
+    /// Wall and monotonic time.
+    pub clock: Arc<WallClock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Readiness.
+    pub health: Arc<Health>,
+    /// Positions.
+    pub board: Arc<Board>,
+    /// Where rejections go.
+    pub rejections: Arc<Rejections>,
+    /// How far each partition has been taken.
+    pub front: Front,
+    /// What the writers share.
+    pub writing: Arc<WriterContext>,
+    /// Where the writers run.
+    pub runtime: tokio::runtime::Handle,
+    /// How long a shard that goes may take to write its results.
+    pub revoke_deadline: Duration,
+    /// The batch line of the log.
+    throughput: Throughput,
+    /// Whether results had to be given up.
+    unwritten: AtomicBool,
+}
+
+/// What [`Shared`] is made of, besides what it makes itself.
+pub struct Parts {
+    /// See [`Shared::layout`].
+    pub layout: Layout,
+    /// See [`Shared::plugins`].
+    pub plugins: Vec<Running>,
+    /// See [`Shared::limits`].
+    pub limits: trade::Limits,
+    /// How far a partition of a backlog may be ahead of the others.
+    pub align: Duration,
+    /// See [`Shared::rules`].
+    pub rules: FlushRules,
+    /// See [`Shared::tuning`].
+    pub tuning: Arc<Tuning>,
+    /// See [`Shared::clock`].
+    pub clock: Arc<WallClock>,
+    /// See [`Shared::rejections`].
+    pub rejections: Arc<Rejections>,
+    /// See [`Shared::writing`].
+    pub writing: Arc<WriterContext>,
+    /// See [`Shared::runtime`].
+    pub runtime: tokio::runtime::Handle,
+    /// See [`Shared::revoke_deadline`].
+    pub revoke_deadline: Duration,
+}
+
+impl Shared {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let align_ms =
+            parts.layout.shuffles().then(|| i64::try_from(parts.align.as_millis()).unwrap_or(i64::MAX));
+        let mut optional = trade::Optional::default();
+        for plugin in &parts.plugins {
+            use crate::plugin::contract::OptionalColumns as Columns;
+            let columns = plugin.plugin.description().columns;
+            optional.wallet |= columns.contains(Columns::WALLET);
+            optional.wallet_hash |= columns.contains(Columns::WALLET_HASH);
+            optional.tx_hash |= columns.contains(Columns::TX_HASH);
+        }
+        Self {
+            layout: parts.layout,
+            plugins: parts.plugins,
+            limits: parts.limits,
+            optional,
+            rules: parts.rules,
+            tuning: parts.tuning,
+            clock: parts.clock,
+            metrics: Arc::clone(&parts.writing.metrics),
+            health: Arc::clone(&parts.writing.health),
+            board: Arc::clone(&parts.writing.board),
+            rejections: parts.rejections,
+            front: Front::new(align_ms),
+            writing: parts.writing,
+            runtime: parts.runtime,
+            revoke_deadline: parts.revoke_deadline,
+            throughput: Throughput::new(),
+            unwritten: AtomicBool::new(false),
+        }
+    }
+}
+
+/// The running workers.
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    workers: Vec<WorkerHandle>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Starts the workers.
+    pub fn start(shared: Arc<Shared>) -> std::io::Result<Self> {
+        Self::start_with(shared, INBOX)
+    }
+
+    fn start_with(shared: Arc<Shared>, inbox: usize) -> std::io::Result<Self> {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..shared.layout.workers).map(|_| crossbeam_channel::bounded(inbox)).unzip();
+        let workers: Vec<_> = senders.into_iter().map(WorkerHandle::new).collect();
+        let mut threads = Vec::new();
+        for (index, receiver) in receivers.into_iter().enumerate() {
+            let (shared, peers) = (Arc::clone(&shared), workers.clone());
+            let run = move || Worker::new(index, shared, receiver, peers).run();
+            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
+        }
+        Ok(Self { shared, workers, threads })
+    }
+
+    /// What a source needs.
+    pub fn intake(&self) -> Intake {
+        Intake { shared: Arc::clone(&self.shared), workers: self.workers.clone() }
+    }
+
+    /// Ends the workers: what was decoded is counted, what was counted is written. The source must
+    /// have stopped. Says whether everything was written.
+    pub fn stop(self) -> bool {
+        let answers: Vec<Receiver<()>> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (done, answer) = crossbeam_channel::bounded(1);
+                worker.send(Event::StopTaking(done));
+                answer
+            })
+            .collect();
+        for answer in answers {
+            // A worker that has died answers by dropping its end.
+            answer.recv().ok();
+        }
+        for worker in &self.workers {
+            worker.send(Event::Finish);
+        }
+        let mut sound = true;
+        for thread in self.threads {
+            sound &= thread.join().is_ok();
+        }
+        sound && !self.shared.unwritten.load(Ordering::Relaxed)
+    }
+}
+
+/// The source's view of the pipeline, and the views of those who ask.
+#[derive(Clone)]
+pub struct Intake {
+    shared: Arc<Shared>,
+    workers: Vec<WorkerHandle>,
+}
+
+impl Intake {
+    /// Opens a partition that will be read from `next` on.
+    pub fn assign(&self, partition: i32, next: i64, waker: Waker) -> LaneSender {
+        let layout = &self.shared.layout;
+        let decoder = layout.decoder(partition);
+        let shards = match layout.shuffles() {
+            true => 0..layout.shards,
+            false => layout.shard(0, partition)..layout.shard(0, partition) + 1,
+        };
+        self.shared.board.assign(partition, next, shards);
+        self.shared.front.assign(partition);
+        let (sender, lane) = lane::lane(partition, LANE, self.workers[decoder].clone(), waker);
+        let mut lane = Some(lane);
+        for (index, worker) in self.workers.iter().enumerate() {
+            if index == decoder {
+                worker.send(Event::Assign { partition, next, lane: lane.take() });
+            } else if layout.shuffles() {
+                worker.send(Event::Assign { partition, next, lane: None });
+            }
+        }
+        sender
+    }
+
+    /// Closes a partition; the answer comes when its results are with the store, or given up.
+    pub fn revoke(&self, partition: i32) -> Receiver<()> {
+        let (done, answer) = crossbeam_channel::bounded(1);
+        let decoder = self.shared.layout.decoder(partition);
+        self.workers[decoder].send(Event::Revoke { partition, done });
+        answer
+    }
+
+    /// Leaves a partition out of all clocks, or takes it in again.
+    pub fn set_absent(&self, partition: i32, absent: bool) {
+        if absent {
+            self.shared.front.leave(partition);
+        }
+        for worker in &self.workers {
+            worker.send(Event::Absent { partition, absent });
+        }
+    }
+
+    /// What the workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The first live tokens in an order. Blocks until every worker has answered.
+    pub fn tokens(&self, limit: usize, sort: Sort) -> Vec<TokenStatus> {
+        let mut tokens = Vec::new();
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (reply, answer) = crossbeam_channel::bounded(1);
+            worker.send(Event::Tokens { limit, sort, reply });
+            answers.push(answer);
+        }
+        for answer in answers {
+            tokens.extend(answer.recv().unwrap_or_default());
+        }
+        status::first(tokens, limit, sort)
+    }
+}

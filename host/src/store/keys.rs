@@ -1,0 +1,31 @@
+//! The names of all keys.
+//!
+//! Keys of the service's own begin with `aggregator:` and are hash-tagged by their scope, so that a
+//! Redis Cluster keeps the keys of one shard together.
+//!
+//! Invariant: consumers read these names; they are part of the service's promise.
+
+/// The sorted set of active tokens.
+pub(super) const ACTIVE: &str = "tokens:active";
+/// The result key of the clock of the last write.
+pub(super) const LAST_UPDATE: &str = "last_update";
+
+/// The key of one of a token's values.
+pub(super) fn of_token(address: &str, result_key: &str) -> String {
+    format!("token:{address}:{result_key}")
+}
+
+/// The scope of a shard.
+pub(super) fn shard(shard: u32) -> String {
+    format!("shard-{shard}")
+}
+
+/// The key of a scope's owner record.
+pub(super) fn owner(scope: &str) -> String {
+    format!("aggregator:{{{scope}}}:owner")
+}
+
+/// The key of the number of the last write that a scope has taken.
+pub(super) fn written(scope: &str) -> String {
+    format!("aggregator:{{{scope}}}:written")
+}

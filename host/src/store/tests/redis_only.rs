@@ -1,0 +1,170 @@
+//! What a consumer of Redis sees, and how the server's refusals are told.
+
+use redis::Commands;
+
+use super::server::Server;
+use super::{chunk, value};
+use crate::store::{Action, Owner, Store, StoreError};
+
+#[tokio::test]
+async fn keys_have_their_names_and_their_time_to_live() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 0xabc).await.unwrap();
+    let mut rows = chunk(owner, &[("a", 5, r#"{"w":1}"#)]);
+    store.write(&rows).await.unwrap();
+    let mut raw = server.raw();
+    let mut keys: Vec<String> = raw.keys("*").unwrap();
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            "aggregator:{shard-3}:owner",
+            "aggregator:{shard-3}:written",
+            "token:a:aggregates",
+            "token:a:last_update",
+            "tokens:active",
+        ]
+    );
+    let record: String = raw.get("aggregator:{shard-3}:owner").unwrap();
+    assert_eq!(record, "1:00000000000000000000000000000abc");
+    for key in ["token:a:aggregates", "token:a:last_update"] {
+        let left_ms: i64 = raw.pttl(key).unwrap();
+        assert!((1..=60_000).contains(&left_ms), "{key} {left_ms}");
+    }
+    rows.ttl_ms = None;
+    store.write(&rows).await.unwrap();
+    let left_ms: i64 = raw.pttl("token:a:aggregates").unwrap();
+    assert_eq!(left_ms, -1);
+    drop(raw);
+}
+
+#[tokio::test]
+async fn a_list_of_another_type_is_left_out_and_named() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    let mut raw = server.raw();
+    let () = raw.set("tokens:active", "planted").unwrap();
+    let () = raw.rpush("token:a:aggregates", "planted").unwrap();
+    let error = store.write(&chunk(owner, &[("a", 5, r#"{"w":1}"#)])).await.unwrap_err();
+    assert_eq!(error.action(), Action::Skip);
+    let words = error.to_string();
+    assert!(words.contains("tokens:active") && words.contains("ZADD"), "{words}");
+    assert_eq!(value(&store, "a").await.as_deref(), Some(r#"{"w":1}"#));
+    let () = raw.del("tokens:active").unwrap();
+    store.write(&chunk(owner, &[("a", 5, r#"{"w":2}"#)])).await.unwrap();
+    assert_eq!(store.active(10).await.unwrap(), [("a".to_owned(), 5)]);
+}
+
+#[tokio::test]
+async fn a_full_server_takes_nothing_and_says_so() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    let set = |bytes: &str| {
+        let mut raw = server.raw();
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).query::<()>(&mut raw).unwrap();
+    };
+    set("1");
+    let rows = chunk(owner, &[("a", 5, r#"{"w":1}"#), ("b", 5, r#"{"w":1}"#)]);
+    let error = store.write(&rows).await.unwrap_err();
+    assert_eq!(error.action(), Action::Retry);
+    assert!(error.to_string().contains("OOM"), "{error}");
+    assert_eq!(value(&store, "a").await, None);
+    set("0");
+    store.write(&rows).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_takes_nothing_and_says_so() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    let mut raw = server.raw();
+    let () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query(&mut raw).unwrap();
+    let rows = chunk(owner, &[("a", 5, "{}")]);
+    let error = store.write(&rows).await.unwrap_err();
+    assert_eq!(error.action(), Action::Retry);
+    assert!(error.to_string().contains("READONLY"), "{error}");
+    let () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query(&mut raw).unwrap();
+    store.write(&rows).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_forbidden_command_is_named_before_anything_is_written() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    let rules = |rule: &str| {
+        let mut raw = server.raw();
+        redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).query::<()>(&mut raw).unwrap();
+    };
+    let rows = chunk(owner, &[("a", 5, "{}")]);
+    for (forbidden, allowed, named) in [
+        ("-zadd", "+zadd", "ZADD for tokens:active"),
+        ("-set", "+set", "SET for token:a:aggregates"),
+        ("-evalsha", "+evalsha", "EVALSHA for aggregator:{shard-3}:owner"),
+    ] {
+        rules(forbidden);
+        let error = store.write(&rows).await.unwrap_err();
+        assert_eq!(error.action(), Action::Retry);
+        let words = error.to_string();
+        assert!(words.contains(named) && words.contains("NOPERM"), "{words}");
+        assert_eq!(value(&store, "a").await, None);
+        rules(allowed);
+    }
+    store.write(&rows).await.unwrap();
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_lost_are_sent_again() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    for _ in 0..2 {
+        store.write(&chunk(owner, &[("a", 5, "{}")])).await.unwrap();
+        let () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.raw()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_try_that_arrives_after_a_later_one_changes_nothing() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    store.write(&chunk(owner, &[("a", 5, r#"{"w":1}"#)])).await.unwrap();
+    // As if a later try had been taken.
+    let () = server.raw().set("aggregator:{shard-3}:written", 1_000).unwrap();
+    let error = store.write(&chunk(owner, &[("a", 5, r#"{"w":0}"#)])).await.unwrap_err();
+    assert!(matches!(error, StoreError::Overtaken { shard: 3 }), "{error}");
+    assert_eq!(value(&store, "a").await.as_deref(), Some(r#"{"w":1}"#));
+}
+
+#[tokio::test]
+async fn a_forgetful_server_is_told_from_another_owner() {
+    let server = Server::start();
+    let store = server.store();
+    let former = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    let rows = chunk(owner, &[("a", 5, "{}")]);
+    let mut raw = server.raw();
+    // An older state came back, then none at all.
+    let () = raw.set("aggregator:{shard-3}:owner", former.to_string()).unwrap();
+    assert_eq!(store.write(&rows).await.unwrap_err().action(), Action::Fenced(None));
+    let () = redis::cmd("FLUSHALL").query(&mut raw).unwrap();
+    assert_eq!(store.write(&rows).await.unwrap_err().action(), Action::Fenced(None));
+    let again = store.claim("shard-3", 7).await.unwrap();
+    assert_eq!(again, Owner { epoch: 3, id: 7 });
+    store.write(&chunk(again, &[("a", 5, "{}")])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_unix_socket_works_by_its_address() {
+    let server = Server::with(&["--unixsocket", "{dir}/socket"]);
+    server.wait();
+    let mut config = server.config();
+    config.url = format!("unix://{}", server.path("socket").display());
+    let store = Store::redis(&config).unwrap();
+    store.claim("shard-3", 7).await.unwrap();
+}

@@ -1,0 +1,204 @@
+//! Draining: from the first trade that a program has taken until the last.
+//!
+//! Starting, compiling the plugin and joining the group are not part of it. The invariant: programs take turns within
+//! each run, so that a slow minute of the machine meets all of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use aggregator_tests::broker::Broker;
+use aggregator_tests::compare;
+use aggregator_tests::host::Host;
+use aggregator_tests::metrics;
+use aggregator_tests::oracle::Oracle;
+use aggregator_tests::paths;
+use aggregator_tests::process::Usage;
+use aggregator_tests::producer::Producer;
+use aggregator_tests::redis_server::RedisServer;
+use aggregator_tests::results::Encoding;
+use aggregator_tests::settings::Settings;
+use aggregator_tests::stream::{self, Shape, Stream};
+
+use crate::{Options, Program, table};
+
+/// How long a program may take to begin, to drain, and to write its final results.
+const LIMIT: Duration = Duration::from_secs(600);
+/// How often the counters are read meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A host that writes less than so much of the baseline's rows a second does not do the same job.
+const LEAST_ROWS: f64 = 0.8;
+
+/// What one drain came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drained {
+    pub(crate) trades_per_second: f64,
+    /// User and system time of all threads.
+    pub(crate) cpu_seconds_per_million: f64,
+    pub(crate) peak_resident_mib: f64,
+    pub(crate) flushes: f64,
+    pub(crate) rows: f64,
+    pub(crate) rows_per_second: f64,
+}
+
+/// Fills a topic and lets every program drain it.
+pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape) -> Result<()> {
+    let topic = broker.topic("bench", options.partitions)?;
+    let oracle = fill(options, broker, &topic, shape)?;
+    let settings = options
+        .settings(broker, &topic, shape)
+        .with("CLOCK", "event")
+        .with("START_FROM", "earliest")
+        .with("FLUSH_INTERVAL", "100ms");
+    let mut drained: Vec<(Program, Drained)> = Vec::new();
+    for run in 0..options.runs {
+        let mut of_run = Vec::new();
+        // Each program begins a run in turn.
+        for turn in 0..options.programs.len() {
+            let program = options.programs[(run + turn) % options.programs.len()];
+            let settings =
+                settings.clone().with("KAFKA_CONSUMER_GROUP", &format!("{topic}-{run}-{}", program.name()));
+            let one = drain(options, program, &settings, shape, &oracle)
+                .with_context(|| format!("{} in run {}", program.name(), run + 1))?;
+            println!("run {} {}", run + 1, table::line(program, &one));
+            of_run.push((program, one));
+        }
+        if let Some(why) = refusal(&of_run) {
+            println!("run {} does not count: {why}", run + 1);
+        } else {
+            drained.extend(of_run);
+        }
+    }
+    if drained.is_empty() {
+        bail!("no run counts");
+    }
+    table::print(options, shape, &drained);
+    Ok(())
+}
+
+/// Why a run does not count.
+fn refusal(of_run: &[(Program, Drained)]) -> Option<String> {
+    let rows = |wanted: Program| {
+        of_run.iter().find(|(program, _)| *program == wanted).map(|(_, one)| one.rows_per_second)
+    };
+    let (host, baseline) = (rows(Program::Host)?, rows(Program::Baseline)?);
+    (host < LEAST_ROWS * baseline)
+        .then(|| format!("the host wrote {host:.0} rows/s, the baseline {baseline:.0}"))
+}
+
+/// Sends the stream, and lets the oracle see it.
+fn fill(options: &Options, broker: &Broker, topic: &str, shape: Shape) -> Result<Oracle> {
+    let stream = stream::Options {
+        tokens: options.tokens,
+        partitions: options.partitions,
+        span_ms: (options.trades as u64 * 1000 / options.event_rate.max(1)) as i64,
+        whole_seconds: true,
+        ..stream::Options::new(options.seed, shape, options.trades)
+    };
+    let began = Instant::now();
+    let producer = Producer::new(broker, topic)?;
+    let mut oracle = Oracle::new(&options.windows)?;
+    let mut bytes = 0;
+    for (index, message) in Stream::new(&stream).enumerate() {
+        producer.queue(&message)?;
+        oracle.take_all([&message])?;
+        bytes += message.payload.len();
+        if index % 1000 == 0 {
+            producer.poll();
+        }
+    }
+    producer.flush()?;
+    println!("{shape:?}: {} trades, {} MiB, filled in {:.0?}", options.trades, bytes >> 20, began.elapsed());
+    Ok(oracle)
+}
+
+/// What is read from a running program at one moment.
+struct Moment {
+    at: Instant,
+    trades: f64,
+    flushes: f64,
+    rows: f64,
+    usage: Usage,
+}
+
+fn moment(host: &Host) -> Option<Moment> {
+    let page = host.get("/metrics").ok()?.body;
+    let value = |name| metrics::value(&page, name);
+    Some(Moment {
+        at: Instant::now(),
+        trades: value("aggregator_trades_total")?,
+        flushes: value("aggregator_flushes_total")?,
+        rows: value("aggregator_rows_written_total")?,
+        usage: host.usage().ok()?,
+    })
+}
+
+/// Reads the counters until there are enough trades.
+fn wait_trades(host: &Host, trades: f64) -> Result<Moment> {
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        if let Some(moment) = moment(host)
+            && moment.trades >= trades
+        {
+            return Ok(moment);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    bail!("{trades} trades were not reached within {LIMIT:?}")
+}
+
+fn drain(
+    options: &Options,
+    program: Program,
+    settings: &Settings,
+    shape: Shape,
+    oracle: &Oracle,
+) -> Result<Drained> {
+    let redis = RedisServer::start()?;
+    let path = match program {
+        Program::Host => paths::aggregator()?,
+        Program::Baseline | Program::NativeHost => {
+            paths::program(program.name(), "cargo build --release -p aggregator-tests")?
+        }
+    };
+    let mut host = Host::start_program(&path, &[], &settings.clone().with("REDIS_ADDR", &redis.address()))?;
+    let first = wait_trades(&host, 1.0)?;
+    let last = wait_trades(&host, options.trades as f64)?;
+    check(program, shape, oracle, &redis)?;
+    let peak = host.usage()?.peak_resident_bytes;
+    if program != Program::Baseline {
+        host.stop(LIMIT)?;
+    }
+    let seconds = last.at.duration_since(first.at).as_secs_f64();
+    let trades = last.trades - first.trades;
+    let cpu = last.usage.cpu.saturating_sub(first.usage.cpu);
+    Ok(Drained {
+        trades_per_second: trades / seconds,
+        cpu_seconds_per_million: cpu.as_secs_f64() * 1e6 / trades,
+        peak_resident_mib: peak as f64 / f64::from(1 << 20),
+        flushes: last.flushes - first.flushes,
+        rows: last.rows - first.rows,
+        rows_per_second: (last.rows - first.rows) / seconds,
+    })
+}
+
+/// Waits for the final results and compares all of them.
+fn check(program: Program, shape: Shape, oracle: &Oracle, redis: &RedisServer) -> Result<()> {
+    // The baseline has one clock; the host has one for each partition where tokens belong to partitions.
+    let own_clocks = shape == Shape::Singles && program != Program::Baseline;
+    let clock_of = |token: &str| {
+        if own_clocks { oracle.newest_of_partition_ms(token) } else { oracle.newest_ms() }
+    };
+    let mut connection = redis.connect()?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let differences = compare::final_results(oracle, &mut connection, Encoding::Json, clock_of)?;
+        if differences.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("{} differences from the oracle, first: {}", differences.len(), differences[0]);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,229 @@
+//! A real Apache Kafka of one node as a child process.
+//!
+//! Tests of one binary share one ([`shared`]), since it takes seconds to start; each test makes its own topics. The
+//! invariant: nothing is left behind, neither process nor directory, however the tests end.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, TopicPartitionList};
+
+use crate::leash::Leash;
+use crate::{paths, ports, wait};
+use nix::sys::signal::Signal;
+
+/// How long a start may take on a machine that has other work.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long the broker may take to answer a question.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// What differs between brokers.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The port that clients are told, where it is not the broker's own: a proxy's.
+    pub advertised_port: Option<u16>,
+    /// More heap and the full compiler, for measurements.
+    pub measured: bool,
+}
+
+/// A running broker.
+pub struct Broker {
+    address: String,
+    leash: Leash,
+    topics: AtomicU32,
+}
+
+/// The broker that all tests of this binary share, started by the first that asks.
+///
+/// # Panics
+/// Panics where it cannot be started, saying why.
+pub fn shared() -> &'static Broker {
+    static SHARED: OnceLock<Broker> = OnceLock::new();
+    SHARED.get_or_init(|| match Broker::start(&Options::default()) {
+        Ok(broker) => broker,
+        Err(error) => panic!("no broker for the tests: {error:?}"),
+    })
+}
+
+impl Broker {
+    /// Starts a broker and waits until it answers.
+    ///
+    /// # Errors
+    /// Fails where Java or the jars are missing, naming the command, or the broker does not come up.
+    pub fn start(options: &Options) -> Result<Self> {
+        ensure!(
+            Command::new("java").arg("-version").output().is_ok(),
+            "java is missing; install it with: apt-get install default-jre-headless"
+        );
+        let classes = paths::broker_jars()?.join("*").display().to_string();
+        let directory = tempfile::Builder::new().prefix("aggregator-broker-").tempdir()?.keep();
+        let (port, controller_port) = (ports::free(), ports::free());
+        let properties = directory.join("server.properties");
+        fs::write(&properties, server_properties(&directory, port, controller_port, options))?;
+        format_storage(&classes, &properties)?;
+        let log = directory.join("broker.log");
+        let leash = Leash::start(&command(&classes, &properties, options), &log, Some(&directory))?;
+        let address = format!("127.0.0.1:{port}");
+        let broker = Self { address, leash, topics: AtomicU32::new(0) };
+        let answers = || broker.ask().ok();
+        wait::until("the broker to answer", START_LIMIT, answers)
+            .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+        Ok(broker)
+    }
+
+    /// The broker's own address, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Client settings that lead to this broker.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address);
+        config
+    }
+
+    /// Makes a topic and returns its name, which begins with `prefix` and is new.
+    ///
+    /// # Errors
+    /// Fails where the broker refuses.
+    pub fn topic(&self, prefix: &str, partitions: i32) -> Result<String> {
+        let number = self.topics.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{prefix}-{number}");
+        self.create_topic(&name, partitions)?;
+        Ok(name)
+    }
+
+    /// Makes a topic of this name.
+    ///
+    /// # Errors
+    /// Fails where the broker refuses.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topics = [topic];
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let results = runtime.block_on(admin.create_topics(&topics, &options))?;
+        for result in results {
+            if let Err((name, code)) = result {
+                bail!("making the topic {name}: {code}");
+            }
+        }
+        // A partition without a leader yet would refuse the first record.
+        let client: BaseConsumer = self.client().create()?;
+        wait::until_true("leaders of the new topic", ANSWER_LIMIT, || {
+            let metadata = client.fetch_metadata(Some(name), ANSWER_LIMIT);
+            metadata.is_ok_and(|metadata| {
+                metadata.topics().iter().any(|topic| {
+                    topic.partitions().len() == partitions as usize
+                        && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+                })
+            })
+        })
+    }
+
+    /// The offsets that a group has committed, by partition; none where it has not.
+    ///
+    /// # Errors
+    /// Fails where the broker does not answer.
+    pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Result<Vec<Option<i64>>> {
+        let client: BaseConsumer = self.client().set("group.id", group).create()?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, partitions - 1);
+        let committed = client.committed_offsets(list, ANSWER_LIMIT)?;
+        let raw =
+            |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| element.offset().to_raw();
+        Ok(committed.elements().iter().map(|element| raw(element).filter(|&offset| offset >= 0)).collect())
+    }
+
+    /// The end of each partition.
+    ///
+    /// # Errors
+    /// Fails where the broker does not answer.
+    pub fn ends(&self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
+        let client: BaseConsumer = self.client().create()?;
+        let end = |partition| Ok(client.fetch_watermarks(topic, partition, ANSWER_LIMIT)?.1);
+        (0..partitions).map(end).collect()
+    }
+
+    /// Sends the broker's process a signal, such as a stop and a continue.
+    pub fn signal(&self, signal: Signal) {
+        self.leash.signal(signal);
+    }
+
+    fn ask(&self) -> Result<()> {
+        let client: BaseConsumer = self.client().set("log_level", "0").create()?;
+        let metadata = client.fetch_metadata(None, Duration::from_secs(2))?;
+        ensure!(!metadata.brokers().is_empty(), "the broker is not registered yet");
+        Ok(())
+    }
+}
+
+fn command(classes: &str, properties: &Path, options: &Options) -> Vec<String> {
+    let machine: &[&str] = if options.measured {
+        &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC"]
+    } else {
+        &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    };
+    let mut command = vec!["java".to_owned()];
+    command.extend(machine.iter().map(|&option| option.to_owned()));
+    command.push("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn".to_owned());
+    command.extend(["-cp", classes, "kafka.Kafka"].map(str::to_owned));
+    command.push(properties.display().to_string());
+    command
+}
+
+/// Writes the cluster's id into the log directory, without which KRaft does not start.
+fn format_storage(classes: &str, properties: &Path) -> Result<()> {
+    let output = Command::new("java")
+        .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes])
+        .args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
+        .arg(properties)
+        .output()
+        .context("formatting the broker's storage")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "formatting the broker's storage: {told}");
+    Ok(())
+}
+
+fn server_properties(directory: &Path, port: u16, controller_port: u16, options: &Options) -> String {
+    let advertised_port = options.advertised_port.unwrap_or(port);
+    let logs = directory.join("logs");
+    // Internal topics of one partition and one replica; old timestamps are kept and taken, since tests replay
+    // times of their own.
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised_port}
+controller.listener.names=CONTROLLER
+log.dirs={}
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.retention.ms=-1
+log.message.timestamp.after.max.ms=9223372036854775807
+message.max.bytes=33554432
+log.cleaner.enable=false
+",
+        logs.display()
+    )
+}

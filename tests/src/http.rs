@@ -1,0 +1,62 @@
+//! A blocking HTTP client of a few lines, for a service on this machine.
+//!
+//! HTTP/1.0, so that an answer is simply everything until the connection closes. The invariant: no call hangs.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// How long a connection, a write or a read may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The head, in lower case.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// Fails where it is none, quoting it.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.body)
+            .with_context(|| format!("an answer that is no JSON: {:?}", self.body))
+    }
+}
+
+/// Sends a request without a body.
+///
+/// # Errors
+/// Fails where nobody listens or the answer is none.
+pub fn request(method: &str, port: u16, path: &str, headers: &str) -> Result<Answer> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n")?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).context("an answer that is no text")?;
+    let (head, body) = text.split_once("\r\n\r\n").context("an answer without a head")?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.with_context(|| format!("an answer without a status: {head}"))?;
+    Ok(Answer { status, head: head.to_lowercase(), body: body.to_owned() })
+}
+
+/// Reads a path.
+///
+/// # Errors
+/// Fails where nobody listens or the answer is none.
+pub fn get(port: u16, path: &str) -> Result<Answer> {
+    request("GET", port, path, "")
+}

@@ -1,0 +1,111 @@
+//! A real Redis as a child process; each test has its own, since key names are fixed.
+//!
+//! The invariant: nothing is written outside the server's own directory, and without persistence a restart is empty.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::leash::Leash;
+use crate::{ports, wait};
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether a server remembers what was written when it is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Nothing.
+    Volatile,
+    /// All but about the last second (append-only file, synced every second).
+    EverySecond,
+}
+
+/// A server, running or killed.
+pub struct RedisServer {
+    port: u16,
+    memory: Memory,
+    leash: Option<Leash>,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server that forgets everything at its end.
+    ///
+    /// # Errors
+    /// Fails where redis-server is missing, naming the command, or does not come up.
+    pub fn start() -> Result<Self> {
+        Self::start_with(Memory::Volatile)
+    }
+
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// Fails where redis-server is missing, naming the command, or does not come up.
+    pub fn start_with(memory: Memory) -> Result<Self> {
+        ensure!(
+            Command::new("redis-server").arg("--version").output().is_ok(),
+            "redis-server is missing; install it with: apt-get install redis-server"
+        );
+        let directory = tempfile::Builder::new().prefix("aggregator-redis-").tempdir()?;
+        let mut server = Self { port: ports::free(), memory, leash: None, directory };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Starts the server again, on its old port and directory, and waits until it answers.
+    ///
+    /// # Errors
+    /// Fails where it does not come up.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let append = if self.memory == Memory::EverySecond { "yes" } else { "no" };
+        let directory = self.directory.path();
+        let port = self.port.to_string();
+        let path = directory.display().to_string();
+        let command = ["redis-server", "--port", &port, "--bind", "127.0.0.1", "--dir", &path, "--save", ""];
+        let persistence = ["--appendonly", append, "--appendfsync", "everysec"];
+        let command: Vec<String> = command.iter().chain(&persistence).map(|&word| word.to_owned()).collect();
+        self.leash = Some(Leash::start(&command, &directory.join("redis.log"), None)?);
+        wait::until("redis to answer", START_LIMIT, || {
+            let mut connection = self.connect().ok()?;
+            redis::cmd("PING").exec(&mut connection).ok()
+        })
+    }
+
+    /// Kills the server without warning.
+    pub fn kill(&mut self) {
+        self.leash = None;
+    }
+
+    /// Sends the server's process a signal, such as a stop and a continue.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(leash) = &self.leash {
+            leash.signal(signal);
+        }
+    }
+
+    /// The server's process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.leash.as_ref().map(Leash::pid)
+    }
+
+    /// The server's address, `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// Fails where it does not answer.
+    pub fn connect(&self) -> Result<redis::Connection> {
+        let client = redis::Client::open(format!("redis://{}/", self.address()))?;
+        let connection = client.get_connection_with_timeout(ANSWER_LIMIT).context("connecting to redis")?;
+        connection.set_read_timeout(Some(ANSWER_LIMIT))?;
+        Ok(connection)
+    }
+}

@@ -1,0 +1,21 @@
+//! The contract of the service, tested from outside: a real Kafka before it, a real Redis behind it.
+//!
+//! One binary, so that all tests share one broker; each has its own Redis, topic and host. Needs the service and the
+//! example plugin built, and the broker's jars: `tests/run` does all of that. The invariant: a test waits for what it
+//! can see, never for time to pass.
+
+mod cases;
+mod demo;
+mod harness;
+mod http;
+mod kafka_output;
+mod live;
+mod plugins;
+mod rebalance;
+mod redis_outage;
+mod rejections;
+mod rig;
+mod shutdown;
+mod start;
+mod structure;
+mod windows;

@@ -1,0 +1,76 @@
+//! Plugins side by side: the example beside the default one, each under its own result key.
+//!
+//! The invariant: a second plugin changes nothing in the first one's results.
+
+use std::fs;
+
+use aggregator_tests::compare::close;
+use aggregator_tests::host::Host;
+use aggregator_tests::oracle::Oracle;
+use aggregator_tests::results::{self, Encoding};
+use aggregator_tests::stream::{Message, Options, Shape, Stream};
+use aggregator_tests::{paths, wait};
+
+use crate::rig::{DEFAULT_WINDOWS, LIMIT, Rig, oracle, wait_drained, wait_final};
+
+/// Where the results of the example differ from the oracle.
+fn differences(oracle: &Oracle, connection: &mut redis::Connection) -> Vec<String> {
+    let clock_ms = oracle.newest_ms();
+    let mut differences = Vec::new();
+    for token in oracle.tokens().into_iter().filter(|token| oracle.is_live(token, clock_ms)) {
+        let row = results::read(connection, token, "vwap", Encoding::Json).expect("redis answers");
+        for (window, values) in oracle.windows().iter().zip(oracle.values(token, clock_ms)) {
+            for (field, wanted) in [("vwap", values.vwap), ("volume_usd", values.volume_usd)] {
+                let cell = row.as_ref().and_then(|row| row.cell(&window.name, field));
+                if !cell.and_then(|cell| cell.number()).is_some_and(|found| close(found, wanted)) {
+                    differences.push(format!("{token} {} {field} is {cell:?}, not {wanted}", window.name));
+                }
+            }
+        }
+    }
+    differences
+}
+
+#[test]
+fn the_example_plugin_runs_beside_the_default_one_and_both_are_right() {
+    let options = Options { tokens: 100, ..Options::new(51, Shape::Arrays, 10_000) }.disturbed();
+    let messages: Vec<Message> = Stream::new(&options).collect();
+    let oracle = oracle(DEFAULT_WINDOWS, &messages);
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(paths::component("vwap").unwrap(), directory.path().join("vwap.wasm")).unwrap();
+    let rig = Rig::new("plugins", 4);
+    rig.send(&messages);
+    let settings = rig.event().with("PLUGINS_DIR", &directory.path().display().to_string());
+    let host = Host::start(&settings).unwrap();
+    wait_drained(&host, 10_000);
+    let mut connection = rig.connect();
+    wait_final(&oracle, &mut connection, Encoding::Json, |_| oracle.newest_ms());
+    let mut wrong = Vec::new();
+    let right = wait::until_true("the example's results", LIMIT, || {
+        wrong = differences(&oracle, &mut connection);
+        wrong.is_empty()
+    });
+    assert!(right.is_ok(), "{} differences, first: {:?}", wrong.len(), wrong.first());
+}
+
+#[test]
+fn the_exported_default_plugin_gives_the_same_results_as_the_embedded_one() {
+    let options = Options { tokens: 50, ..Options::new(52, Shape::Arrays, 2_000) };
+    let messages: Vec<Message> = Stream::new(&options).collect();
+    let oracle = oracle(DEFAULT_WINDOWS, &messages);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sliding-window.wasm").display().to_string();
+    let rig = Rig::new("exported", 4);
+    let mut export = Host::start_program(
+        &paths::aggregator().unwrap(),
+        &["plugin", "export-default", &file],
+        &rig.event(),
+    )
+    .unwrap();
+    assert_eq!(export.wait_end(LIMIT).unwrap().status.code(), Some(0));
+    rig.send(&messages);
+    let settings = rig.event().with("PLUGINS_DIR", &directory.path().display().to_string());
+    let host = Host::start(&settings).unwrap();
+    wait_drained(&host, 2_000);
+    wait_final(&oracle, &mut rig.connect(), Encoding::Json, |_| oracle.newest_ms());
+}

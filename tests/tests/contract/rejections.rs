@@ -1,0 +1,174 @@
+//! Records that are wrong: each is counted, readable and dead-lettered with its reason, and no neighbour suffers.
+//!
+//! The payloads are the published cases; each is followed by a good trade. The invariant: nothing is dropped silently.
+
+use std::collections::BTreeMap;
+
+use aggregator_tests::compare::{self, AGGREGATES};
+use aggregator_tests::consume::{Reader, Record};
+use aggregator_tests::host::Host;
+use aggregator_tests::oracle::Oracle;
+use aggregator_tests::results::{self, Encoding};
+use aggregator_tests::stream::Message;
+use aggregator_tests::trade::Trade;
+use aggregator_tests::{time, wait};
+use serde_json::Value;
+
+use crate::rig::{DEFAULT_WINDOWS, LIMIT, Rig, wait_drained};
+
+const CASES: &str = include_str!("../../cases/records.json");
+/// The clock and the Kafka timestamp that the cases are written for.
+const CLOCK: &str = "2026-03-01T12:00:10.000Z";
+/// Longer than every case's message.
+const MOST_BYTES: &str = "64KiB";
+
+/// A case's place in the topic and what must be said of it.
+struct Planted {
+    offset: i64,
+    accepted: usize,
+    reasons: Vec<String>,
+}
+
+/// Makes a topic's worth of cases, each followed by a good trade, and notes where each case stands.
+fn plant(oracle: &mut Oracle) -> (Vec<Message>, Vec<Planted>) {
+    let clock_ms = time::parse_ms(CLOCK).expect("a time");
+    let mut cases: Vec<Value> = serde_json::from_str(CASES).expect("the cases are JSON");
+    let too_large = format!("[{}]", " ".repeat(70_000));
+    cases.push(serde_json::json!({"payload": too_large, "accepted": 0, "rejected": ["too_large"]}));
+    // The first message sets the clock that the cases are judged by.
+    let mut messages = vec![Trade::simple("clock", clock_ms).message(0)];
+    let mut planted = Vec::new();
+    for case in &cases {
+        let reasons = case["rejected"].as_array().expect("reasons").iter();
+        planted.push(Planted {
+            offset: messages.len() as i64,
+            accepted: case["accepted"].as_u64().expect("a number") as usize,
+            reasons: reasons.map(|reason| reason.as_str().expect("a reason").to_owned()).collect(),
+        });
+        let payload = case["payload"].as_str().expect("a payload").as_bytes().to_vec();
+        messages.push(Message {
+            partition: 0,
+            key: None,
+            payload,
+            timestamp_ms: Some(clock_ms),
+            trades: Vec::new(),
+        });
+        let good = Trade::simple("good", clock_ms - messages.len() as i64 * 100);
+        oracle.take(0, &good).expect("a trade that the oracle reads");
+        messages.push(Message { timestamp_ms: Some(clock_ms), ..good.message(0) });
+    }
+    (messages, planted)
+}
+
+fn counts(planted: &[Planted]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for reason in planted.iter().flat_map(|case| &case.reasons) {
+        *counts.entry(reason.clone()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Reason and offset of a dead letter, from its headers.
+fn letter(record: &Record) -> (i64, String) {
+    let header = |name: &str| record.headers.get(name).cloned().unwrap_or_default();
+    assert_eq!(header("partition"), "0", "{record:?}");
+    (header("offset").parse().expect("an offset"), header("reason"))
+}
+
+#[test]
+fn each_bad_record_is_counted_readable_and_dead_lettered_and_its_neighbours_count() {
+    let mut oracle = Oracle::new(DEFAULT_WINDOWS).unwrap();
+    let (messages, planted) = plant(&mut oracle);
+    let rig = Rig::new("rejections", 1);
+    let dead = rig.broker.topic("dead", 1).unwrap();
+    let settings = rig.event().with("KAFKA_DEAD_LETTER_TOPIC", &dead).with("MAX_MESSAGE_BYTES", MOST_BYTES);
+    let host = Host::start(&settings).unwrap();
+    rig.send(&messages[..1]);
+    wait_drained(&host, 1);
+    rig.send(&messages[1..]);
+    let counts = counts(&planted);
+    let rejected: usize = counts.values().sum();
+    let accepted: usize = planted.iter().map(|case| case.accepted + 1).sum();
+    wait_drained(&host, 1 + accepted + rejected);
+
+    assert_eq!(host.metric("aggregator_trades_total"), Some((1 + accepted) as f64));
+    for (reason, count) in &counts {
+        let series = format!("aggregator_rejected_total{{reason=\"{reason}\"}}");
+        assert_eq!(host.metric(&series), Some(*count as f64), "{series}");
+    }
+    assert_readable(&host, &planted, rejected);
+    assert_dead_letters(&rig, &dead, &planted, rejected);
+    assert_neighbours(&rig, &oracle);
+}
+
+/// `GET /rejections` shows every one, the latest first.
+fn assert_readable(host: &Host, planted: &[Planted], rejected: usize) {
+    let answer = host.json("/rejections").expect("an answer");
+    let list = answer["rejections"].as_array().expect("a list of rejections").clone();
+    assert_eq!(list.len(), rejected.min(100), "{answer}");
+    let place = |value: &Value| {
+        (value["offset"].as_i64().unwrap_or(-1), value["reason"].as_str().unwrap_or("").to_owned())
+    };
+    let mut shown: Vec<(i64, String)> = list.iter().map(place).collect();
+    // Lateness is judged when a batch is counted, after all of it has been decoded.
+    let decoded: Vec<_> = shown.iter().filter(|(_, reason)| reason != "too_late").collect();
+    assert!(decoded.is_sorted_by(|newer, older| newer.0 >= older.0), "the latest stand first: {shown:?}");
+    shown.reverse();
+    let all = expected(planted);
+    let mut last = all[all.len() - shown.len()..].to_vec();
+    // Within one message the order of listing is free.
+    shown.sort();
+    last.sort();
+    assert_eq!(shown, last);
+}
+
+fn expected(planted: &[Planted]) -> Vec<(i64, String)> {
+    planted.iter().flat_map(|case| case.reasons.iter().map(|reason| (case.offset, reason.clone()))).collect()
+}
+
+fn assert_dead_letters(rig: &Rig, dead: &str, planted: &[Planted], rejected: usize) {
+    let reader = Reader::new(rig.broker, dead, 1).expect("a reader");
+    let letters = reader.read_until(LIMIT, |records| records.len() >= rejected).expect("dead letters");
+    let mut found: Vec<(i64, String)> = letters.iter().map(letter).collect();
+    let mut wanted = expected(planted);
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    for record in &letters {
+        assert_eq!(record.headers.get("topic"), Some(&rig.topic), "{record:?}");
+        assert!(record.headers.get("index").is_some_and(|index| index.parse::<u32>().is_ok()), "{record:?}");
+    }
+}
+
+fn assert_neighbours(rig: &Rig, oracle: &Oracle) {
+    let mut connection = rig.connect();
+    let mut differences = Vec::new();
+    let exact = wait::until_true("the neighbours", LIMIT, || {
+        let row = results::read(&mut connection, "good", AGGREGATES, Encoding::Json).expect("redis answers");
+        let Some(row) = row else { return false };
+        let told = row.cell("1min", "last_update").and_then(|cell| cell.text()).expect("a time").to_owned();
+        let clock_ms = time::parse_ms(&told).expect("a time");
+        differences = compare::row_differences(oracle, &oracle.values("good", clock_ms), None, &row);
+        differences.is_empty()
+    });
+    assert!(exact.is_ok(), "{differences:?}");
+}
+
+#[test]
+fn a_bad_element_is_named_by_its_index_and_does_not_take_the_array_with_it() {
+    let rig = Rig::new("element", 1);
+    let dead = rig.broker.topic("dead", 1).unwrap();
+    let now_ms = time::now_ms();
+    let good = Trade::simple("good", now_ms).json();
+    let bad = good.replace("\"buy\"", "\"hold\"");
+    let payload = format!("[{good},{good},{bad},{good}]").into_bytes();
+    rig.send(&[Message { partition: 0, key: None, payload, timestamp_ms: Some(now_ms), trades: Vec::new() }]);
+    let host = Host::start(&rig.event().with("KAFKA_DEAD_LETTER_TOPIC", &dead)).unwrap();
+    wait_drained(&host, 4);
+    assert_eq!(host.metric("aggregator_trades_total"), Some(3.0));
+    let reader = Reader::new(rig.broker, &dead, 1).unwrap();
+    let letters = reader.read_until(LIMIT, |records| !records.is_empty()).unwrap();
+    assert_eq!(letters[0].headers.get("reason").map(String::as_str), Some("bad_side"));
+    assert_eq!(letters[0].headers.get("index").map(String::as_str), Some("2"));
+    assert_eq!(letters[0].payload, bad.as_bytes());
+}
