@@ -32,8 +32,10 @@ pub(super) struct Partition {
     rules: ProgressRules,
     /// The first offset not yet handed over.
     pub(super) next: i64,
-    /// The end that must be passed to be live.
+    /// The end as last seen.
     pub(super) end: i64,
+    /// The end that must be passed to be live: it stood when the partition was assigned or fell behind.
+    goal: i64,
     progress: Progress,
     /// A batch that the lane had no room for.
     held: Option<Fetch>,
@@ -71,6 +73,7 @@ impl Partition {
             rules,
             next,
             end,
+            goal: end,
             progress: Progress::Behind,
             held: None,
             message_bytes: 1_024,
@@ -120,7 +123,7 @@ impl Partition {
             self.message_bytes = (self.message_bytes * 7 + bytes) / 8;
             self.fall_behind(last.timestamp_ms, wall_ms);
         }
-        if taken.at_end || (self.rules.clock == ClockMode::Wall && self.next >= self.end) {
+        if taken.at_end || (self.rules.clock == ClockMode::Wall && self.next >= self.goal) {
             self.progress = self.reached();
         }
         if count == 0 && before == (self.progress, self.next) {
@@ -144,8 +147,9 @@ impl Partition {
             ClockMode::Event => self.progress = Progress::Behind,
             ClockMode::Wall => {
                 let old = newest_record_ms.is_some_and(|ms| wall_ms - ms > self.rules.live_lag_ms);
-                if old && self.next < self.end {
+                if old && self.next < self.end && self.progress == Progress::Live {
                     self.progress = Progress::Behind;
+                    self.goal = self.end;
                 }
             }
         }
@@ -156,9 +160,12 @@ impl Partition {
         self.end = self.end.max(end);
     }
 
-    /// Whether the broker has not answered for so long although there is something to read.
+    /// Whether the broker has not answered for so long although there is something to read. An event
+    /// clock waits for every partition, however long it takes.
     pub(super) fn is_silent(&self, timeout: Duration) -> bool {
-        self.progress == Progress::Behind && self.answered_at.elapsed() > timeout
+        self.rules.clock == ClockMode::Wall
+            && self.progress == Progress::Behind
+            && self.answered_at.elapsed() > timeout
     }
 
     /// Where it stands.

@@ -426,7 +426,9 @@ impl Worker {
     fn flush_due(&mut self) {
         let due = Instant::now() >= self.next_flush;
         if due {
-            self.next_flush = Instant::now() + self.shared.tuning.flush_interval();
+            // By the interval, not by now: what a batch took must not stretch every round.
+            let interval = self.shared.tuning.flush_interval();
+            self.next_flush = (self.next_flush + interval).max(Instant::now());
         }
         let now = self.now();
         for owned in self.shards.values_mut() {
