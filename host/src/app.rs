@@ -1,8 +1,10 @@
 //! The life of the service: build, run, drain.
 //!
 //! Everything is made here and handed its own part of the configuration; nothing else knows the
-//! whole. Invariant: parts end in the order of the data flow, so that what was read is counted and
-//! what was counted is written: reading, workers, writers, offsets, dead letters, HTTP.
+//! whole. A term is the time in which this host may serve: with `by-token` its whole life, with
+//! `shuffle` as long as it has the lease. Invariant: parts end in the order of the data flow, so that
+//! what was read is counted and what was counted is written: reading, workers, writers, offsets, the
+//! lease, dead letters, HTTP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,22 +19,25 @@ use crate::config::{Config, Partitioning};
 use crate::health::{Health, Part};
 use crate::http;
 use crate::kafka::{DeadLetterTopic, OutputTopic, Source};
+use crate::lease::{LeaseKeeper, Lost};
 use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
-use crate::pipeline::rejections::Rejections;
+use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::{
-    FlushRules, Horizon, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
+    FlushRules, Horizon, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
 };
 use crate::plugin::catalog::Running;
 use crate::results::Ancestor;
 use crate::signals;
-use crate::store::Store;
+use crate::store::{LayoutRecord, Lease, Store};
 use crate::trade;
 
 /// Threads for HTTP and the store; the data path has its own.
 const RUNTIME_THREADS: usize = 2;
 /// How long results may take to be written at the end.
 const WRITE_WITHIN: Duration = Duration::from_millis(3_500);
+/// How long giving the lease back may take at the end.
+const RELEASE_WITHIN: Duration = Duration::from_millis(500);
 /// How often rates are sampled and the store is asked whether it is there.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -93,16 +98,18 @@ impl App {
         let workers = workers(&config);
         let health = Arc::new(Health::new(workers));
         health.ok(Part::Plugins, "");
+        let undelivered = Undelivered::default();
         let (letters, dead_letters) = match &config.kafka.dead_letter_topic {
             Some(topic) => {
-                let (sender, topic) =
-                    DeadLetterTopic::start(&config.kafka, topic, Arc::clone(&metrics), Arc::clone(&health))
-                        .map_err(internal)?;
+                let (metrics, health) = (Arc::clone(&metrics), Arc::clone(&health));
+                let started =
+                    DeadLetterTopic::start(&config.kafka, topic, metrics, health, undelivered.clone());
+                let (sender, topic) = started.map_err(internal)?;
                 (Some(sender), Some(topic))
             }
             None => (None, None),
         };
-        let rejections = Arc::new(Rejections::new(Arc::clone(&metrics), letters));
+        let rejections = Arc::new(Rejections::new(Arc::clone(&metrics), letters, undelivered));
         let writing = writing(&config, store, metrics, health)?;
         let shared = Arc::new(shared(&config, plugins, workers, rejections, writing, &runtime)?);
         let pipeline = Pipeline::start(Arc::clone(&shared)).map_err(internal)?;
@@ -121,10 +128,6 @@ impl App {
 
     /// Runs until a signal asks for the end, then drains. A second signal ends the process at once.
     pub fn run(self) -> Result<(), AppError> {
-        let source =
-            Source::start(&self.config, self.pipeline.intake(), Horizon::longest(&self.shared.plugins))
-                .map_err(internal)?;
-        self.started.store(true, Ordering::Relaxed);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), topic = %self.config.kafka.topic, workers = self.shared.layout.workers,
             plugins = ?self.shared.plugins.iter().map(Running::name).collect::<Vec<_>>(), address = %self.server.address(),
@@ -134,14 +137,29 @@ impl App {
         let serving = self.runtime.spawn(self.server.serve(async move {
             drop(http_ended.await);
         }));
-        let sampling = self.runtime.spawn(sample(Arc::clone(&self.shared)));
-        let signal = self.runtime.block_on(signals::first()).map_err(internal)?;
+        let sampling = self.runtime.spawn(sample(self.pipeline.intake()));
+        let mut terms = Terms {
+            config: &self.config,
+            shared: &self.shared,
+            pipeline: &self.pipeline,
+            started: &self.started,
+            keeper: keeper(&self.config, &self.shared),
+        };
+        let (signal, term) = self.runtime.block_on(terms.serve())?;
         tracing::info!(signal, "Draining");
         let began = Instant::now();
 
-        source.stop_reading();
+        if let Some(term) = &term {
+            term.source.stop_reading();
+        }
         let written = self.pipeline.stop();
-        source.close();
+        if let Some(term) = term {
+            term.source.close();
+            if let (Some(lease), Some(keeper)) = (&term.lease, keeper(&self.config, &self.shared)) {
+                let release = async { tokio::time::timeout(RELEASE_WITHIN, keeper.release(lease)).await };
+                drop(self.runtime.block_on(release));
+            }
+        }
         sampling.abort();
         drop(end_http);
         drop(self.runtime.block_on(serving));
@@ -159,6 +177,116 @@ impl App {
             Err(AppError::Internal(format!("ended after {took} with results that the store did not take")))
         }
     }
+}
+
+/// The time in which this host serves.
+struct Term {
+    source: Source,
+    /// What it serves by; none where the consumer group decides.
+    lease: Option<Lease>,
+}
+
+/// Serves whenever it may.
+struct Terms<'a> {
+    config: &'a Config,
+    shared: &'a Arc<Shared>,
+    pipeline: &'a Pipeline,
+    started: &'a AtomicBool,
+    keeper: Option<LeaseKeeper>,
+}
+
+impl Terms<'_> {
+    /// Serves until a signal comes; gives the signal's name and the term that it ended.
+    async fn serve(&mut self) -> Result<(&'static str, Option<Term>), AppError> {
+        let mut signal = std::pin::pin!(signals::first());
+        loop {
+            let mut term = tokio::select! {
+                name = &mut signal => return Ok((name.map_err(internal)?, None)),
+                begun = self.begin() => begun?,
+            };
+            self.started.store(true, Ordering::Relaxed);
+            let lost = match (&self.keeper, &mut term.lease) {
+                (Some(keeper), Some(lease)) => tokio::select! {
+                    name = &mut signal => Err(name),
+                    lost = keeper.hold(lease) => Ok(lost),
+                },
+                _ => Err(signal.as_mut().await),
+            };
+            match lost {
+                Err(name) => return Ok((name.map_err(internal)?, Some(term))),
+                Ok(Lost) => self.give_way(term),
+            }
+        }
+    }
+
+    /// Waits until this host may serve, and starts to read.
+    async fn begin(&self) -> Result<Term, AppError> {
+        let lease = match &self.keeper {
+            Some(keeper) => Some(keeper.acquire().await),
+            None => None,
+        };
+        if self.shared.checkpoint_interval.is_some() {
+            self.recognise().await;
+        }
+        let horizon = Horizon::longest(&self.shared.plugins);
+        let source = Source::start(self.config, self.pipeline.intake(), horizon).map_err(internal)?;
+        Ok(Term { source, lease })
+    }
+
+    /// Finds out whether this service has written to the store before: then nothing is shown that is
+    /// older than what stands there.
+    async fn recognise(&self) {
+        let own = layout_record(self.config);
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let store = &self.shared.writing.store;
+            let recognised = match store.layout().await {
+                Ok(Some(found)) => {
+                    self.shared.withhold();
+                    if found == own { Ok(()) } else { store.set_layout(&own).await }
+                }
+                Ok(None) => store.set_layout(&own).await,
+                Err(error) => Err(error),
+            };
+            match recognised {
+                Ok(()) => return,
+                Err(error) => self.shared.health.fail(Part::Redis, "", &error.to_string()),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Another host serves: what this one has is void.
+    fn give_way(&self, term: Term) {
+        tracing::warn!("Another host serves; standing by");
+        tokio::task::block_in_place(|| {
+            term.source.stop_reading();
+            self.pipeline.intake().drop_all();
+            term.source.close();
+        });
+    }
+}
+
+/// What holds the lease, where there is one.
+fn keeper(config: &Config, shared: &Shared) -> Option<LeaseKeeper> {
+    (config.pipeline.partitioning == Partitioning::Shuffle).then(|| LeaseKeeper {
+        store: Arc::clone(&shared.writing.store),
+        health: Arc::clone(&shared.health),
+        id: shared.writing.owner_id,
+        session: config.kafka.session_timeout,
+        instance: config.kafka.group_instance_id.clone(),
+    })
+}
+
+fn layout_record(config: &Config) -> LayoutRecord {
+    let pipeline = &config.pipeline;
+    let (mode, shards) = match pipeline.partitioning {
+        Partitioning::Shuffle => ("shuffle", pipeline.shards),
+        Partitioning::ByToken => ("by-token", 0),
+        Partitioning::Repartition => ("repartition", 0),
+    };
+    LayoutRecord { mode: mode.to_owned(), shards, topic: config.kafka.topic.clone(), topic_id: None }
 }
 
 /// One worker for each core, or fewer where asked for.
@@ -220,24 +348,38 @@ fn shared(
             max_message_bytes: pipeline.max_message_bytes,
         },
         align: pipeline.align,
-        rules: FlushRules { encoding: config.output.encoding, clock: pipeline.clock, ancestor, trim: true },
+        rules: FlushRules {
+            encoding: config.output.encoding,
+            clock: pipeline.clock,
+            ancestor,
+            trim: pipeline.checkpoint_interval.is_none(),
+        },
         tuning: Arc::new(Tuning::new(pipeline.flush_interval)),
         clock: Arc::new(WallClock::start()),
         rejections,
         writing,
         runtime: runtime.handle().clone(),
         revoke_deadline: WRITE_WITHIN,
+        checkpoint_interval: pipeline.checkpoint_interval,
+        layout_name: layout_record(config).to_string().into(),
     }))
 }
 
 /// Samples rates, and asks the store whether it is there.
-async fn sample(shared: Arc<Shared>) {
+async fn sample(intake: Intake) {
+    let shared = intake.shared();
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     loop {
         tick.tick().await;
         shared.metrics.sample();
-        match shared.writing.store.ping().await {
-            Ok(()) => shared.health.ok(Part::Redis, ""),
+        let shards: Vec<u32> = shared.board.shards().into_keys().collect();
+        match shared.writing.store.forgotten(&shards).await {
+            Ok(forgotten) => {
+                shared.health.ok(Part::Redis, "");
+                if !forgotten.is_empty() {
+                    intake.probe(&forgotten);
+                }
+            }
             Err(error) => shared.health.fail(Part::Redis, "", &error.to_string()),
         }
     }

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod health;
 pub mod http;
 pub mod kafka;
+pub mod lease;
 pub mod log;
 pub mod metrics;
 pub mod pipeline;

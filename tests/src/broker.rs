@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, TopicPartitionList};
@@ -129,6 +129,23 @@ impl Broker {
                 })
             })
         })
+    }
+
+    /// Gives a topic more partitions.
+    ///
+    /// # Errors
+    /// Fails where the broker refuses.
+    pub fn grow(&self, name: &str, partitions: usize) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let wanted = [NewPartitions::new(name, partitions)];
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        for result in runtime.block_on(admin.create_partitions(&wanted, &options))? {
+            if let Err((name, code)) = result {
+                bail!("growing the topic {name}: {code}");
+            }
+        }
+        Ok(())
     }
 
     /// The offsets that a group has committed, by partition; none where it has not.

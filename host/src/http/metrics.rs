@@ -45,6 +45,10 @@ fn observe(state: &State) -> Observed {
             .iter()
             .filter_map(|(id, status)| Some((*id, state.behind_seconds(status.clock_ms?))))
             .collect(),
+        checkpoint_age_s: shards
+            .iter()
+            .filter_map(|(id, status)| Some((*id, state.checkpoint_age_seconds(status)?)))
+            .collect(),
         active_tokens: shards.values().map(|status| status.tokens).sum(),
         workers: state.workers,
         plugin_memory_bytes: shards.values().map(|status| status.memory_bytes).sum(),

@@ -39,10 +39,24 @@ pub(super) async fn partitions(Extract(state): Extract<Arc<State>>) -> Json<Valu
                 "worker": status.worker,
                 "epoch": status.epoch,
                 "memory_bytes": status.memory_bytes,
+                "checkpoint_age_seconds": state.checkpoint_age_seconds(&status),
             })
         })
         .collect();
-    Json(json!({ "partitions": partitions, "shards": shards }))
+    let checkpoints = state.board.checkpoints().into_iter();
+    let checkpoints: Vec<Value> = checkpoints
+        .map(|checkpoint| {
+            json!({
+                "shard": checkpoint.shard,
+                "plugin": &*checkpoint.plugin,
+                "stored": rfc3339::text(checkpoint.at_ms),
+                "bytes": checkpoint.bytes,
+                "seconds": checkpoint.took_ms as f64 / 1000.0,
+                "whole": checkpoint.whole,
+            })
+        })
+        .collect();
+    Json(json!({ "partitions": partitions, "shards": shards, "checkpoints": checkpoints }))
 }
 
 /// `GET /rejections`

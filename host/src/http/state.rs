@@ -14,7 +14,7 @@ use crate::clock::WallClock;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::pipeline::Intake;
-use crate::pipeline::board::Board;
+use crate::pipeline::board::{Board, ShardStatus};
 use crate::pipeline::rejections::Rejections;
 use crate::pipeline::status::{Sort, TokenStatus};
 use crate::plugin::catalog::Running;
@@ -127,6 +127,12 @@ impl State {
     /// The workers that make no progress.
     pub(super) fn wedged(&self) -> Vec<usize> {
         self.health.wedged(self.clock.monotonic_ms())
+    }
+
+    /// How old the oldest of a shard's checkpoints is, in seconds; none before the first one.
+    pub(super) fn checkpoint_age_seconds(&self, shard: &ShardStatus) -> Option<f64> {
+        let oldest_ms = shard.checkpoints_ms.values().min()?;
+        Some(self.clock.monotonic_ms().saturating_sub(*oldest_ms) as f64 / 1e3)
     }
 
     /// How far a clock is behind the wall, in seconds.

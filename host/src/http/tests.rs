@@ -19,7 +19,7 @@ use crate::config;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
-use crate::pipeline::rejections::Rejections;
+use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::status::TokenStatus;
 use crate::store::{Chunk, Row, Store};
 
@@ -28,7 +28,7 @@ fn state() -> State {
     let metrics = Arc::new(Metrics::new().unwrap());
     let clock = Arc::new(WallClock::start());
     let board = Board::default();
-    board.assign(3, 10, std::iter::once(0));
+    board.assign(3, 10, 10, std::iter::once(0));
     board.partition(3, |status| {
         status.end = Some(50);
         status.newest_ms = Some(0);
@@ -44,7 +44,7 @@ fn state() -> State {
     }
     let words = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     State {
-        rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None)),
+        rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
         metrics,
         health: Arc::new(health),
         board: Arc::new(board),

@@ -61,7 +61,7 @@ pub(super) async fn read(state: &State, address: &str) -> Result<Option<TokenRes
 fn store_problem(error: StoreError) -> Problem {
     let words = error.to_string();
     match error.action() {
-        Action::Retry => Problem::unavailable(
+        Action::Retry | Action::Regressed => Problem::unavailable(
             words,
             "results are kept and written when the store is back; GET /health shows its state",
         ),

@@ -18,7 +18,7 @@ use super::{ClientError, client, context};
 use crate::config::Kafka;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::pipeline::rejections::DeadLetter;
+use crate::pipeline::rejections::{DeadLetter, Undelivered};
 
 /// How many letters wait for the thread.
 const QUEUE: usize = 1_024;
@@ -34,6 +34,7 @@ pub struct DeadLetterTopic {
 struct Deliveries {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    undelivered: Undelivered,
 }
 
 impl ClientContext for Deliveries {
@@ -43,11 +44,13 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    /// Where the letter's record was.
+    type DeliveryOpaque = Box<(i32, i64, u32)>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, place: Self::DeliveryOpaque) {
         match result {
             Ok(_) => {
+                self.undelivered.delivered(*place);
                 self.metrics.dead_letters.inc();
                 self.health.ok(Part::Kafka, "dead letters");
             }
@@ -65,11 +68,12 @@ impl DeadLetterTopic {
         topic: &str,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
+        undelivered: Undelivered,
     ) -> Result<(Sender<DeadLetter>, Self), ClientError> {
         let mut settings = client::producer(config);
         // A letter is tried for as long as it takes.
         settings.set("message.timeout.ms", "0").set("queue.buffering.max.kbytes", "32768");
-        let deliveries = Deliveries { metrics, health };
+        let deliveries = Deliveries { metrics, health, undelivered };
         let producer = BaseProducer::from_config_and_context(&settings, deliveries)
             .map_err(|error| ClientError::new(config, error))?;
         let (sender, letters) = crossbeam_channel::bounded(QUEUE);
@@ -115,8 +119,9 @@ fn send(producer: &BaseProducer<Deliveries>, topic: &str, source: &str, letter: 
     ]
     .into_iter()
     .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-    let mut record: BaseRecord<'_, (), [u8]> =
-        BaseRecord::to(topic).payload(&letter.payload[..]).headers(headers);
+    let mut record: BaseRecord<'_, (), [u8], _> = BaseRecord::with_opaque_to(topic, Box::new(letter.place()))
+        .payload(&letter.payload[..])
+        .headers(headers);
     if let Some(timestamp_ms) = letter.timestamp_ms {
         record = record.timestamp(timestamp_ms);
     }

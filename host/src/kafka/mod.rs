@@ -14,6 +14,7 @@ mod offsets;
 mod output;
 mod partition;
 mod reader;
+mod resume;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

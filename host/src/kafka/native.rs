@@ -141,6 +141,20 @@ pub(super) struct Messages {
     _consumer: Arc<BaseConsumer<Context>>,
 }
 
+impl Messages {
+    /// The offset of the last message.
+    pub(super) fn last_offset(&self) -> Option<i64> {
+        self.len().checked_sub(1).map(|last| self.get(last).offset)
+    }
+
+    /// Takes the messages before an offset off the front.
+    pub(super) fn split_before(&mut self, offset: i64) -> Self {
+        let at = (0..self.len()).position(|index| self.get(index).offset >= offset).unwrap_or(self.len());
+        let rest = self.messages.split_off(at);
+        Self { messages: std::mem::replace(&mut self.messages, rest), _consumer: Arc::clone(&self._consumer) }
+    }
+}
+
 impl Records for Messages {
     fn len(&self) -> usize {
         self.messages.len()

@@ -26,6 +26,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) partition: i32,
+    /// The first offset that there is.
+    pub(super) low: i64,
+    /// Where a cell begins that starts with nothing.
     pub(super) start: i64,
     pub(super) end: i64,
 }
@@ -129,7 +132,7 @@ impl Inquiry {
                 StartFrom::Latest => high,
                 StartFrom::CheckpointOrHorizon => self.first_since(partition, high).map_err(words)?.max(low),
             };
-            spans.push(Span { partition, start, end: high });
+            spans.push(Span { partition, low, start, end: high });
         }
         Ok(spans)
     }

@@ -1,8 +1,10 @@
 //! One assigned partition: what is read next, how far it is from its end, and the lane it fills.
 //!
 //! Not for decoding. Invariant: fetches leave in offset order and cover everything from the start on;
-//! a change of progress travels behind the messages that brought it about.
+//! none straddles an offset at which some cell was saved; a change of progress travels behind the
+//! messages that brought it about.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,14 +39,31 @@ pub(super) struct Partition {
     /// The end that must be passed to be live: it stood when the partition was assigned or fell behind.
     goal: i64,
     progress: Progress,
-    /// A batch that the lane had no room for.
-    held: Option<Fetch>,
+    /// Offsets at which cells were saved, rising: a batch ends there, so that a cell takes it whole or
+    /// has all of it.
+    cuts: VecDeque<i64>,
+    /// Batches that the lane had no room for.
+    held: VecDeque<Fetch>,
+    /// An error that came with messages, for the next look.
+    failure: Option<Failure>,
     /// The mean size of a message, smoothed.
     message_bytes: usize,
     /// When the broker last gave something, or was not asked since the lane was full.
     pub(super) answered_at: Instant,
     /// It is left out of the clocks.
     pub(super) absent: bool,
+}
+
+/// What librdkafka says of a partition that it cannot read on.
+pub(super) type Failure = (rdkafka::bindings::rd_kafka_resp_err_t, String);
+
+/// Where reading begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Begin {
+    /// The first offset.
+    pub(super) next: i64,
+    /// Later offsets at which cells were saved.
+    pub(super) cuts: VecDeque<i64>,
 }
 
 /// What a look at a partition came to.
@@ -54,7 +73,7 @@ pub(super) enum Look {
     /// Something was read; there may be more.
     Busy,
     /// The partition cannot be read on.
-    Failed(rdkafka::bindings::rd_kafka_resp_err_t, String),
+    Failed(Failure),
 }
 
 impl Partition {
@@ -63,9 +82,10 @@ impl Partition {
         queue: PartitionQueue,
         lane: LaneSender,
         rules: ProgressRules,
-        next: i64,
+        begin: Begin,
         end: i64,
     ) -> Self {
+        let Begin { next, cuts } = begin;
         let mut partition = Self {
             id,
             queue,
@@ -75,7 +95,9 @@ impl Partition {
             end,
             goal: end,
             progress: Progress::Behind,
-            held: None,
+            cuts,
+            held: VecDeque::new(),
+            failure: None,
             message_bytes: 1_024,
             answered_at: Instant::now(),
             absent: false,
@@ -84,25 +106,34 @@ impl Partition {
         if next >= end {
             partition.progress = partition.reached();
         }
-        partition.held = Some(partition.fetch(Arc::new(OwnedRecords::default()), next));
+        partition.held.push_back(partition.fetch(Arc::new(OwnedRecords::default()), next));
         partition
+    }
+
+    /// Goes on at another offset, with which nothing that was read before has to do.
+    pub(super) fn restart(&mut self, next: i64, end: i64) {
+        self.next = next;
+        (self.end, self.goal) = (end, end);
+        self.cuts.clear();
+        self.held.clear();
+        self.progress = Progress::Behind;
     }
 
     /// Reads what is there and hands it to the lane.
     pub(super) fn look(&mut self, wall_ms: i64) -> Look {
-        if let Some(fetch) = self.held.take()
-            && let Err(fetch) = self.lane.offer(fetch)
-        {
-            self.held = Some(fetch);
-        }
-        if self.held.is_some() || !self.lane.has_room() {
+        self.offer_held();
+        if !self.held.is_empty() || !self.lane.has_room() {
             self.answered_at = Instant::now();
             return Look::Idle;
         }
+        if let Some(failure) = self.failure.take() {
+            return Look::Failed(failure);
+        }
         let max = (BATCH_BYTES / self.message_bytes.max(1)).clamp(1, BATCH_MESSAGES);
-        let taken = self.queue.take(max);
-        if let Some((code, words)) = taken.error {
-            return Look::Failed(code, words);
+        let mut taken = self.queue.take(max);
+        self.failure = taken.error.take();
+        if let Some(failure) = self.failure.take_if(|_| taken.messages.is_empty()) {
+            return Look::Failed(failure);
         }
         if taken.messages.is_empty() && !taken.at_end {
             return Look::Idle;
@@ -113,24 +144,40 @@ impl Partition {
         if more { Look::Busy } else { Look::Idle }
     }
 
+    /// Hands held batches over, in their order, as far as the lane has room.
+    fn offer_held(&mut self) {
+        while let Some(fetch) = self.held.pop_front() {
+            if let Err(fetch) = self.lane.offer(fetch) {
+                self.held.push_front(fetch);
+                return;
+            }
+        }
+    }
+
     fn hand_over(&mut self, taken: Taken, wall_ms: i64) {
-        let count = taken.messages.len();
-        let before = (self.progress, self.next);
-        if count > 0 {
-            let last = taken.messages.get(count - 1);
-            self.next = last.offset + 1;
+        let mut messages = taken.messages;
+        let before = self.progress;
+        let mut first = self.next;
+        if let Some(last_offset) = messages.last_offset() {
+            let last = messages.get(messages.len() - 1);
             let bytes: usize = last.payload.len();
             self.message_bytes = (self.message_bytes * 7 + bytes) / 8;
             self.fall_behind(last.timestamp_ms, wall_ms);
+            while let Some(cut) = self.cuts.pop_front_if(|cut| *cut <= last_offset) {
+                let head = messages.split_before(cut);
+                self.next = cut;
+                self.held.push_back(self.fetch(Arc::new(head), first));
+                first = cut;
+            }
+            self.next = last_offset + 1;
         }
         if taken.at_end || (self.rules.clock == ClockMode::Wall && self.next >= self.goal) {
             self.progress = self.reached();
         }
-        if count == 0 && before == (self.progress, self.next) {
-            return;
+        if first < self.next || before != self.progress {
+            self.held.push_back(self.fetch(Arc::new(messages), first));
         }
-        let fetch = self.fetch(Arc::new(taken.messages), before.1);
-        self.held = self.lane.offer(fetch).err();
+        self.offer_held();
     }
 
     /// What a partition is that has been read to its end.

@@ -6,7 +6,7 @@
 //!
 //! [`offsets`]: super::offsets
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,11 +19,12 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use super::context::{Context, Notice};
 use super::native::{PartitionQueue, cached_end};
 use super::offsets::{Offsets, Question, Span};
-use super::partition::{Look, Partition, ProgressRules};
+use super::partition::{Failure, Look, Partition, ProgressRules};
+use super::resume::{self, Start};
 use crate::config::Kafka;
 use crate::health::Part;
-use crate::pipeline::Intake;
 use crate::pipeline::board::state;
+use crate::pipeline::{Intake, Resume};
 
 /// How often the consumer is served at least.
 const SERVE_EVERY: Duration = Duration::from_millis(50);
@@ -31,6 +32,8 @@ const SERVE_EVERY: Duration = Duration::from_millis(50);
 const TIDY_EVERY: Duration = Duration::from_millis(500);
 /// How often positions are committed, for lag tools.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// How often a topic that is read by ourselves is asked for new partitions.
+const GROWTH_EVERY: Duration = Duration::from_secs(10);
 /// How long a revoked partition may take to be finished.
 const REVOKE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,17 @@ struct Leaving {
     since: Instant,
 }
 
+/// Partitions that are about to be read: two answers are waited for.
+struct Opening {
+    /// Which ones; none: all that the topic has.
+    partitions: Option<Vec<i32>>,
+    /// Where they begin and end.
+    spans: Option<Vec<Span>>,
+    /// Where the cells that they feed were saved: outstanding answers, and those that came.
+    asked: Vec<Receiver<Resume>>,
+    resumes: Vec<Resume>,
+}
+
 /// The state of the thread.
 pub(super) struct Reader {
     pub(super) config: Kafka,
@@ -60,8 +74,12 @@ pub(super) struct Reader {
     /// By group, or all partitions by ourselves.
     pub(super) grouped: bool,
     partitions: BTreeMap<i32, Partition>,
-    /// Partitions whose spans have been asked for.
-    expected: Option<Vec<i32>>,
+    opening: Option<Opening>,
+    /// Partitions that cannot be read, and since when.
+    failing: BTreeMap<i32, Instant>,
+    /// Partitions whose next record has been deleted: where they go on is being asked.
+    relocating: BTreeSet<i32>,
+    asked_for_growth_at: Instant,
     leaving: Option<Leaving>,
     reading: bool,
     tidied_at: Instant,
@@ -89,7 +107,10 @@ impl Reader {
             control,
             grouped,
             partitions: BTreeMap::new(),
-            expected: None,
+            opening: None,
+            failing: BTreeMap::new(),
+            relocating: BTreeSet::new(),
+            asked_for_growth_at: now,
             leaving: None,
             reading: true,
             tidied_at: now,
@@ -105,7 +126,7 @@ impl Reader {
                 self.fail(&format!("subscribe to {}: {error}", self.config.topic));
             }
         } else {
-            self.offsets.ask(Question::All);
+            self.open(None);
         }
         let mut served_at = Instant::now();
         loop {
@@ -140,44 +161,56 @@ impl Reader {
             match partition.look(wall_ms) {
                 Look::Idle => {}
                 Look::Busy => busy = true,
-                Look::Failed(code, words) => failed.push((partition.id, code, words)),
+                Look::Failed(failure) => failed.push((partition.id, failure)),
             }
         }
-        for (partition, code, words) in failed {
-            self.partition_failed(partition, code, &words);
+        for (partition, failure) in failed {
+            self.partition_failed(partition, failure);
         }
         busy
     }
 
-    fn partition_failed(
-        &mut self,
-        partition: i32,
-        code: rdkafka::bindings::rd_kafka_resp_err_t,
-        words: &str,
-    ) {
+    fn partition_failed(&mut self, partition: i32, (code, words): Failure) {
         use rdkafka::bindings::rd_kafka_resp_err_t as Code;
-        let topic = format!("partition {partition}");
         let words = format!("{}[{partition}]: {words}", self.config.topic);
+        let shared = self.intake.shared();
+        shared.board.partition(partition, |status| status.problem = Some(words.clone()));
+        shared.health.fail(Part::Kafka, &format!("partition {partition}"), &words);
+        self.failing.insert(partition, Instant::now());
         let out_of_range = code == Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
             || code == Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
-        self.intake.shared().board.partition(partition, |status| status.problem = Some(words.clone()));
-        if !out_of_range {
-            self.intake.shared().health.fail(Part::Kafka, &topic, &words);
-            return;
+        if out_of_range && self.relocating.insert(partition) {
+            self.offsets.ask(Question::These(vec![partition]));
         }
-        // What was to be read next has been deleted: read on at what is left.
-        tracing::warn!(partition, reason = %words, "Offset out of range; reading on at the start of the log");
-        if let Ok((low, high)) =
-            self.consumer.fetch_watermarks(&self.config.topic, partition, Duration::from_secs(1))
-        {
-            let mut list = TopicPartitionList::new();
-            let offset = Offset::Offset(low.max(0));
-            let added = list.add_partition_offset(&self.config.topic, partition, offset);
-            let sought = added.and_then(|()| self.consumer.seek_partitions(list, Duration::from_secs(1)));
-            if let (Ok(_), Some(known)) = (sought, self.partitions.get_mut(&partition)) {
-                known.set_end(high);
-                self.intake.shared().board.partition(partition, |status| status.problem = None);
-            }
+    }
+
+    /// Goes on where the log still is, once that is known. What was deleted is counted.
+    fn relocate(&mut self, span: &Span) {
+        let Some(known) = self.partitions.get_mut(&span.partition) else {
+            return;
+        };
+        let gap = span.low - known.next;
+        let reset = known.next > span.end;
+        let next = if reset { span.low } else { known.next.max(span.low) };
+        known.restart(next, span.end);
+        self.report_gap(span.partition, gap.max(0), reset, next);
+        if reset {
+            self.intake.reset(span.partition, next);
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.config.topic, span.partition, Offset::Offset(next));
+        let sought = added.and_then(|()| self.consumer.seek_partitions(list, Duration::ZERO).map(drop));
+        if let Err(error) = sought {
+            tracing::warn!(partition = span.partition, %error, "Seek refused; the broker's next error repeats it");
+        }
+    }
+
+    fn report_gap(&self, partition: i32, gap: i64, reset: bool, next: i64) {
+        if reset {
+            tracing::warn!(partition, next, "Saved offsets lie behind the end: the topic was made anew");
+        } else if gap > 0 {
+            self.intake.shared().metrics.offset_gap(partition, gap);
+            tracing::warn!(partition, records = gap, next, "Records were deleted before they were read");
         }
     }
 
@@ -193,8 +226,9 @@ impl Reader {
             self.act_on(notice);
         }
         while let Some(spans) = self.offsets.answer() {
-            self.open(&spans);
+            self.answered(spans);
         }
+        self.finish_opening();
         self.finish_leaving();
         if self.tidied_at.elapsed() >= TIDY_EVERY {
             self.tidied_at = Instant::now();
@@ -210,22 +244,16 @@ impl Reader {
         match notice {
             Notice::Assigned(partitions) => {
                 tracing::info!(?partitions, "Partitions assigned by the group");
-                self.expected = Some(partitions.clone());
-                if partitions.is_empty() {
-                    self.open(&[]);
-                } else {
-                    self.offsets.ask(Question::These(partitions));
-                }
+                self.open(Some(partitions));
             }
             Notice::Revoked { partitions, lost } => {
                 tracing::info!(?partitions, lost, "Partitions revoked by the group");
-                self.expected = None;
                 self.leave(partitions);
             }
             Notice::Brokers { connected: false } => self.fail("no broker is connected"),
             Notice::Brokers { connected: true } => {
                 // A member that the group has given nothing is as ready as one that reads.
-                if self.expected.is_none() && (self.grouped || !self.partitions.is_empty()) {
+                if self.opening.is_none() && (self.grouped || !self.partitions.is_empty()) {
                     self.intake.shared().health.ok(Part::Kafka, "");
                 }
             }
@@ -237,34 +265,91 @@ impl Reader {
         self.intake.shared().health.fail(Part::Kafka, "", &format!("{}: {words}", self.config.brokers));
     }
 
-    /// Opens partitions whose spans are known, and has them read.
-    fn open(&mut self, spans: &[Span]) {
-        if let Some(expected) = &self.expected
-            && !spans.iter().map(|span| span.partition).eq(expected.iter().copied())
+    /// Asks for all that must be known before partitions are read.
+    fn open(&mut self, partitions: Option<Vec<i32>>) {
+        let named = partitions.as_deref().unwrap_or_default();
+        let asked = self.intake.open(named);
+        let spans = match &partitions {
+            Some(none) if none.is_empty() => Some(Vec::new()),
+            Some(these) => {
+                self.offsets.ask(Question::These(these.clone()));
+                None
+            }
+            None => {
+                self.offsets.ask(Question::All);
+                None
+            }
+        };
+        self.opening = Some(Opening { partitions, spans, asked, resumes: Vec::new() });
+    }
+
+    /// Takes an answer of the broker to whoever waits for it: an opening, a partition whose next
+    /// record is gone, or the question for new partitions.
+    fn answered(&mut self, spans: Vec<Span>) {
+        if let [span] = spans[..]
+            && self.relocating.remove(&span.partition)
         {
-            return;
+            return self.relocate(&span);
         }
-        self.expected = None;
+        let Some(opening) = &mut self.opening else {
+            return self.take_growth(spans);
+        };
+        let expected = |these: &Vec<i32>| spans.iter().map(|span| span.partition).eq(these.iter().copied());
+        // Where the group has changed its mind, an older answer is nobody's.
+        if opening.partitions.as_ref().is_none_or(expected) {
+            opening.spans = Some(spans);
+        }
+    }
+
+    /// Has partitions read that the topic has got since: all that is in them is new.
+    fn take_growth(&mut self, spans: Vec<Span>) {
+        let new = |span: &Span| !self.partitions.contains_key(&span.partition);
+        let grown: Vec<Span> =
+            spans.into_iter().filter(new).map(|span| Span { start: span.low, ..span }).collect();
+        if !self.grouped && !grown.is_empty() {
+            let partitions: Vec<i32> = grown.iter().map(|span| span.partition).collect();
+            tracing::info!(?partitions, "The topic has new partitions");
+            let asked = self.intake.open(&partitions);
+            let (partitions, spans) = (Some(partitions), Some(grown));
+            self.opening = Some(Opening { partitions, spans, asked, resumes: Vec::new() });
+        }
+    }
+
+    /// Reads on when everything is known.
+    fn finish_opening(&mut self) {
+        let Some(mut opening) = self.opening.take() else {
+            return;
+        };
+        let resumes = &mut opening.resumes;
+        opening.asked.retain(|answer| match answer.try_recv() {
+            Ok(resume) => {
+                resumes.push(resume);
+                false
+            }
+            // A worker that has died is told elsewhere.
+            Err(error) => error == crossbeam_channel::TryRecvError::Empty,
+        });
+        match &opening.spans {
+            Some(spans) if opening.asked.is_empty() => self.begin(spans, &opening.resumes),
+            _ => self.opening = Some(opening),
+        }
+    }
+
+    /// Has partitions read.
+    fn begin(&mut self, spans: &[Span], resumes: &[Resume]) {
         let mut list = TopicPartitionList::new();
         for span in spans {
-            let Some(queue) =
-                PartitionQueue::open(&self.consumer, &self.config.topic, span.partition, thread::current())
-            else {
+            let start = resume::start(span, resumes);
+            self.report_gap(span.partition, start.gap, start.reset, start.begin.next);
+            let offset = Offset::Offset(start.begin.next);
+            if !self.begin_partition(span, start) {
                 self.fail(&format!("no queue for partition {}", span.partition));
-                continue;
-            };
-            let reader = thread::current();
-            let lane = self.intake.assign(span.partition, span.start, Arc::new(move || reader.unpark()));
-            let partition = Partition::new(span.partition, queue, lane, self.rules, span.start, span.end);
-            self.partitions.insert(span.partition, partition);
-            let offset = Offset::Offset(span.start);
-            if let Err(error) = list.add_partition_offset(&self.config.topic, span.partition, offset) {
+            } else if let Err(error) = list.add_partition_offset(&self.config.topic, span.partition, offset) {
                 self.fail(&format!("partition {}: {error}", span.partition));
             }
         }
-        let assigned =
-            if self.grouped { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) };
-        match assigned {
+        // By ourselves, too, partitions may come later.
+        match self.consumer.incremental_assign(&list) {
             Ok(()) => {
                 tracing::info!(partitions = spans.len(), topic = %self.config.topic, "Reading")
             }
@@ -273,11 +358,25 @@ impl Reader {
         self.tidy();
     }
 
+    fn begin_partition(&mut self, span: &Span, start: Start) -> bool {
+        let (topic, id, reader) = (&self.config.topic, span.partition, thread::current());
+        let Some(queue) = PartitionQueue::open(&self.consumer, topic, id, thread::current()) else {
+            return false;
+        };
+        let waker = Arc::new(move || reader.unpark());
+        let lane = self.intake.assign(id, start.begin.next, start.reset, start.decoded, waker);
+        self.partitions.insert(id, Partition::new(id, queue, lane, self.rules, start.begin, span.end));
+        true
+    }
+
     /// Begins to give partitions back; the group is answered when their results are written.
     fn leave(&mut self, partitions: Vec<i32>) {
         let mut answers = Vec::new();
+        let opening = self.opening.take().and_then(|opening| opening.partitions).unwrap_or_default();
         for partition in &partitions {
-            if self.partitions.remove(partition).is_some() {
+            self.failing.remove(partition);
+            self.relocating.remove(partition);
+            if self.partitions.remove(partition).is_some() || opening.contains(partition) {
                 answers.push(self.intake.revoke(*partition));
             }
         }
@@ -312,7 +411,13 @@ impl Reader {
 
     /// Posts where the partitions stand, and leaves out those whose broker does not answer.
     fn tidy(&mut self) {
+        self.ask_again();
         for partition in self.partitions.values_mut() {
+            if self.failing.get(&partition.id).is_some_and(|since| partition.answered_at > *since) {
+                self.failing.remove(&partition.id);
+                self.intake.shared().health.clear(Part::Kafka, &format!("partition {}", partition.id));
+                self.intake.shared().board.partition(partition.id, |status| status.problem = None);
+            }
             if let Some(end) = cached_end(&self.consumer, &self.config.topic, partition.id) {
                 partition.set_end(end);
             }
@@ -332,6 +437,26 @@ impl Reader {
                 status.fetched = partition.next;
                 status.end = Some(partition.end);
             });
+        }
+    }
+
+    /// Asks for new partitions now and then, and again where a lost record's successor is not known.
+    fn ask_again(&mut self) {
+        if self.opening.is_some() {
+            return;
+        }
+        for partition in &self.relocating {
+            let since = self.failing.entry(*partition).or_insert_with(Instant::now);
+            if since.elapsed() >= REVOKE_WITHIN {
+                *since = Instant::now();
+                self.offsets.ask(Question::These(vec![*partition]));
+                return;
+            }
+        }
+        let asks = !self.grouped && self.relocating.is_empty();
+        if asks && self.asked_for_growth_at.elapsed() >= GROWTH_EVERY {
+            self.asked_for_growth_at = Instant::now();
+            self.offsets.ask(Question::All);
         }
     }
 

@@ -4,6 +4,7 @@
 //! where the thing happens, or read from where it stands at the moment of the scrape.
 
 mod ancestor;
+mod checkpoints;
 mod observed;
 mod plugins;
 mod process;
@@ -22,6 +23,7 @@ pub use process::Process;
 pub use rates::{Rates, Snapshot};
 
 use crate::trade::Reason;
+use checkpoints::{CheckpointNumbers, Regressions};
 use observed::ObservedGauges;
 
 /// All numbers of the service.
@@ -29,6 +31,8 @@ pub struct Metrics {
     registry: Registry,
     /// `aggregator_trades_total`: trades that count in the windows.
     pub trades: IntCounter,
+    /// `aggregator_replayed_total`: trades read again that had been counted before a restart.
+    pub replayed: IntCounter,
     /// `aggregator_messages_total`: messages decoded.
     pub messages: IntCounter,
     rejected: Vec<IntCounter>,
@@ -48,6 +52,10 @@ pub struct Metrics {
     pub dead_letters: IntCounter,
     /// `aggregator_kafka_errors_total`: errors reported by the Kafka client.
     pub kafka_errors: IntCounter,
+    /// `aggregator_shown_early_total`: cells shown before they had caught up, after the longest wait.
+    pub shown_early: IntCounter,
+    checkpoints: CheckpointNumbers,
+    regressions: Regressions,
     observed: ObservedGauges,
     /// Gauges and counters that plugins declare.
     pub plugins: PluginNumbers,
@@ -101,6 +109,10 @@ impl Metrics {
         ))?;
         Ok(Self {
             trades: make.counter("aggregator_trades_total", "Trades that count in the windows")?,
+            replayed: make.counter(
+                "aggregator_replayed_total",
+                "Trades read again that had been counted before a restart",
+            )?,
             messages: make.counter("aggregator_messages_total", "Messages decoded")?,
             rejected: Reason::ALL
                 .iter()
@@ -127,6 +139,12 @@ impl Metrics {
             )?,
             kafka_errors: make
                 .counter("aggregator_kafka_errors_total", "Errors reported by the Kafka client")?,
+            shown_early: make.counter(
+                "aggregator_shown_early_total",
+                "Cells whose results were shown before they had caught up",
+            )?,
+            checkpoints: CheckpointNumbers::new(&make)?,
+            regressions: Regressions::new(&make)?,
             observed: ObservedGauges::new(&make)?,
             plugins: PluginNumbers::default(),
             ancestor: ancestor::Ancestor::new(&make)?,
@@ -159,6 +177,26 @@ impl Metrics {
         if !ok {
             self.store_errors.inc();
         }
+    }
+
+    /// Counts a stored checkpoint.
+    pub fn checkpoint(&self, bytes: u64, took_ms: u64) {
+        self.checkpoints.stored(bytes, took_ms);
+    }
+
+    /// Counts worker time that went into a checkpoint.
+    pub fn checkpoint_step(&self, took: Duration) {
+        self.checkpoints.step(took);
+    }
+
+    /// Counts offsets that were deleted before they were read.
+    pub fn offset_gap(&self, partition: i32, records: i64) {
+        self.checkpoints.gap(partition, records);
+    }
+
+    /// Notes that the store has forgotten what it had accepted; every shard notices, one loss counts.
+    pub fn store_forgot(&self) {
+        self.regressions.note();
     }
 
     /// Remembers the counters for the rates over the last seconds; called once a second.
@@ -201,6 +239,7 @@ mod tests {
         let observed = Observed {
             lag: vec![(2, 7)],
             clock_lag_s: vec![(0, 1.5)],
+            checkpoint_age_s: vec![(0, 2.5)],
             active_tokens: 5,
             workers: 2,
             plugin_memory_bytes: 1 << 20,
@@ -211,6 +250,9 @@ mod tests {
             "aggregator_trades_total 3",
             "aggregator_lag_records{partition=\"2\"} 7",
             "aggregator_clock_lag_seconds{shard=\"0\"} 1.5",
+            "aggregator_checkpoint_age_seconds{shard=\"0\"} 2.5",
+            "aggregator_sink_regressions_total 0",
+            "aggregator_replayed_total 0",
             "aggregator_rejected_total{reason=\"too_late\"} 0",
             "realtime_aggregation_trades_processed_total 3",
             "realtime_aggregation_active_tokens 5",

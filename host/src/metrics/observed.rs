@@ -14,6 +14,8 @@ pub struct Observed {
     pub lag: Vec<(i32, i64)>,
     /// Seconds between the wall clock and each shard's T.
     pub clock_lag_s: Vec<(u32, f64)>,
+    /// Seconds since each shard's oldest checkpoint was stored.
+    pub checkpoint_age_s: Vec<(u32, f64)>,
     /// Tokens that are alive.
     pub active_tokens: usize,
     /// Worker threads.
@@ -28,6 +30,7 @@ pub struct Observed {
 pub(super) struct ObservedGauges {
     lag_records: GaugeVec,
     clock_lag_seconds: GaugeVec,
+    checkpoint_age_seconds: GaugeVec,
     active_tokens: Gauge,
     workers: Gauge,
     plugin_memory_bytes: Gauge,
@@ -50,6 +53,11 @@ impl ObservedGauges {
                 "Wall clock minus the shard's clock",
                 "shard",
             )?,
+            checkpoint_age_seconds: make.gauges(
+                "aggregator_checkpoint_age_seconds",
+                "Time since the shard's oldest checkpoint was stored",
+                "shard",
+            )?,
             active_tokens: gauge("active_tokens", "Tokens that are alive")?,
             workers: gauge("workers", "Worker threads")?,
             plugin_memory_bytes: gauge("plugin_memory_bytes", "Linear memory of all plugin instances")?,
@@ -67,6 +75,10 @@ impl ObservedGauges {
         self.clock_lag_seconds.reset();
         for (shard, lag_s) in &observed.clock_lag_s {
             self.clock_lag_seconds.with_label_values(&[&shard.to_string()]).set(*lag_s);
+        }
+        self.checkpoint_age_seconds.reset();
+        for (shard, age_s) in &observed.checkpoint_age_s {
+            self.checkpoint_age_seconds.with_label_values(&[&shard.to_string()]).set(*age_s);
         }
         self.active_tokens.set(observed.active_tokens as f64);
         self.workers.set(observed.workers as f64);

@@ -3,20 +3,20 @@
 //! Not for the data path: written a few times a second, read by people. Invariant: a position is
 //! posted only when the store has accepted every row that it covers.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
-use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::batch::Progress;
 
 /// What is known of a partition.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct PartitionStatus {
     /// `behind`, `live` or `end`.
     pub state: &'static str,
     /// The next offset to be fetched from the broker's answers.
     pub fetched: i64,
+    /// The first offset that has not been decoded.
+    pub decoded: i64,
     /// The first offset whose results the store has not accepted; none before the first flush.
     pub processed: Option<i64>,
     /// The end of the partition as last seen.
@@ -30,7 +30,7 @@ pub struct PartitionStatus {
 }
 
 /// What is known of a shard.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct ShardStatus {
     /// The clock of the default plugin's cell, in unix milliseconds.
     pub clock_ms: Option<i64>,
@@ -42,7 +42,29 @@ pub struct ShardStatus {
     pub epoch: Option<u64>,
     /// Linear memory of all its plugin instances.
     pub memory_bytes: usize,
+    /// When its oldest checkpoint was stored, in monotonic milliseconds, for each of its cells.
+    pub checkpoints_ms: BTreeMap<Arc<str>, u64>,
 }
+
+/// A checkpoint that was stored.
+#[derive(Debug, Clone)]
+pub struct CheckpointStatus {
+    /// The shard.
+    pub shard: u32,
+    /// The plugin.
+    pub plugin: Arc<str>,
+    /// When, in unix milliseconds.
+    pub at_ms: i64,
+    /// Its size.
+    pub bytes: u64,
+    /// From its first page to the store's answer.
+    pub took_ms: u64,
+    /// Whether it holds the whole state.
+    pub whole: bool,
+}
+
+/// How many stored checkpoints stay readable.
+const CHECKPOINTS: usize = 50;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -50,6 +72,8 @@ struct Inner {
     shards: BTreeMap<u32, ShardStatus>,
     /// For each partition: what each shard that it feeds has accepted.
     accepted: BTreeMap<i32, BTreeMap<u32, i64>>,
+    /// The last checkpoints stored.
+    checkpoints: VecDeque<CheckpointStatus>,
 }
 
 /// The board.
@@ -64,10 +88,14 @@ impl Board {
     }
 
     /// Puts a partition up that these shards take from `next` on.
-    pub fn assign(&self, partition: i32, next: i64, shards: impl Iterator<Item = u32>) {
+    pub fn assign(&self, partition: i32, next: i64, decoded: i64, shards: impl Iterator<Item = u32>) {
         self.with(|inner| {
-            let status =
-                PartitionStatus { state: state(Progress::Behind), fetched: next, ..Default::default() };
+            let status = PartitionStatus {
+                state: state(Progress::Behind),
+                fetched: next,
+                decoded,
+                ..Default::default()
+            };
             inner.partitions.insert(partition, status);
             inner.accepted.insert(partition, shards.map(|shard| (shard, next)).collect());
         });
@@ -100,6 +128,23 @@ impl Board {
         self.with(|inner| inner.shards.remove(&shard));
     }
 
+    /// Posts a stored checkpoint.
+    pub fn checkpoint(&self, status: CheckpointStatus, monotonic_ms: u64) {
+        self.with(|inner| {
+            let shard = inner.shards.entry(status.shard).or_default();
+            shard.checkpoints_ms.insert(Arc::clone(&status.plugin), monotonic_ms);
+            inner.checkpoints.push_back(status);
+            if inner.checkpoints.len() > CHECKPOINTS {
+                inner.checkpoints.pop_front();
+            }
+        });
+    }
+
+    /// The last checkpoints, latest first.
+    pub fn checkpoints(&self) -> Vec<CheckpointStatus> {
+        self.with(|inner| inner.checkpoints.iter().rev().cloned().collect())
+    }
+
     /// Posts how far a shard's results have been accepted.
     pub fn accept(&self, shard: u32, vector: &[(i32, i64)]) {
         self.with(|inner| {
@@ -126,12 +171,17 @@ impl Board {
         })
     }
 
+    /// How far each partition was decoded.
+    pub fn decoded(&self) -> Vec<(i32, i64)> {
+        self.with(|inner| inner.partitions.iter().map(|(id, status)| (*id, status.decoded)).collect())
+    }
+
     /// All partitions, with their lag as of now.
     pub fn partitions(&self) -> BTreeMap<i32, PartitionStatus> {
         self.with(|inner| {
             for status in inner.partitions.values_mut() {
-                let processed = status.processed.unwrap_or(0);
-                status.lag = status.end.map(|end| (end - processed).max(0));
+                let lag = |processed: i64| status.end.map(|end| (end - processed).max(0));
+                status.lag = status.processed.and_then(lag);
             }
             inner.partitions.clone()
         })
@@ -159,7 +209,7 @@ mod tests {
     #[test]
     fn only_what_every_shard_has_accepted_may_be_committed() {
         let board = Board::default();
-        board.assign(3, 10, [0, 1].into_iter());
+        board.assign(3, 10, 10, [0, 1].into_iter());
         assert!(board.committable().is_empty());
         board.accept(0, &[(3, 50)]);
         assert_eq!(board.committable(), [(3, 10)]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::batch::{Mark, Progress};
 use crate::config::ClockMode;
+use crate::store::{Head, SavedMark};
 
 /// How long all partitions must have been at their end before an event clock jumps to it.
 const END_SETTLES: Duration = Duration::from_secs(1);
@@ -40,6 +41,10 @@ pub struct CellClock {
     mode: ClockMode,
     /// One entry for each partition that the cell is assigned.
     marks: BTreeMap<i32, PartitionMark>,
+    /// What a checkpoint says of partitions that are not assigned yet.
+    saved: BTreeMap<i32, PartitionMark>,
+    /// Whether it starts where a checkpoint was taken.
+    restored: bool,
     /// T in unix milliseconds; none before anything was read.
     now_ms: Option<i64>,
     /// Since when all partitions have been at their end, in monotonic milliseconds.
@@ -51,12 +56,52 @@ pub struct CellClock {
 impl CellClock {
     /// A clock that knows no partition yet.
     pub fn new(mode: ClockMode) -> Self {
-        Self { mode, marks: BTreeMap::new(), now_ms: None, all_ended_at: None, finished: false }
+        Self {
+            mode,
+            marks: BTreeMap::new(),
+            saved: BTreeMap::new(),
+            restored: false,
+            now_ms: None,
+            all_ended_at: None,
+            finished: false,
+        }
     }
 
-    /// Learns that a partition feeds this cell from `next` on: behind, with nothing read.
-    pub fn assign(&mut self, partition: i32, next: i64) {
-        self.marks.insert(partition, PartitionMark { next, ..PartitionMark::default() });
+    /// Starts where a checkpoint was taken.
+    pub(super) fn restore(&mut self, head: &Head) {
+        self.now_ms = head.clock_ms;
+        let mark = |saved: &SavedMark| PartitionMark {
+            next: saved.next,
+            newest_ms: saved.newest_ms,
+            ..PartitionMark::default()
+        };
+        self.restored = true;
+        self.saved = head.marks.iter().map(|saved| (saved.partition, mark(saved))).collect();
+    }
+
+    /// The vector that partitions are read on from; none for a cell that starts with nothing.
+    pub(super) fn resumes(&self) -> Option<BTreeMap<i32, i64>> {
+        let all = self.marks.iter().chain(&self.saved);
+        self.restored.then(|| all.map(|(&partition, mark)| (partition, mark.next)).collect())
+    }
+
+    /// What a checkpoint must say of the partitions.
+    pub(super) fn save(&self) -> Vec<SavedMark> {
+        let saved = |(&partition, mark): (&i32, &PartitionMark)| SavedMark {
+            partition,
+            next: mark.next,
+            newest_ms: mark.newest_ms,
+            progress: mark.progress as u8,
+        };
+        self.marks.iter().chain(&self.saved).map(saved).collect()
+    }
+
+    /// Learns that a partition feeds this cell from `next` on. A cell that comes from a checkpoint
+    /// keeps its own, later, element of the vector; `reset` says that its offsets mean nothing any more.
+    pub fn assign(&mut self, partition: i32, next: i64, reset: bool) {
+        let saved = self.saved.remove(&partition).unwrap_or_default();
+        let next = if reset { next } else { saved.next.max(next) };
+        self.marks.insert(partition, PartitionMark { next, ..saved });
         self.all_ended_at = None;
         self.finished = false;
     }
@@ -76,7 +121,7 @@ impl CellClock {
     /// Takes the mark of a batch whose trades the cell has taken.
     pub fn take(&mut self, mark: &Mark, monotonic_ms: u64) {
         let known = self.marks.entry(mark.partition).or_default();
-        known.next = mark.next;
+        known.next = known.next.max(mark.next);
         known.newest_ms = known.newest_ms.max(mark.newest_ms);
         known.progress = mark.progress;
         known.absent = false;
@@ -89,6 +134,11 @@ impl CellClock {
         } else {
             self.all_ended_at = None;
         }
+    }
+
+    /// The vector's element of a partition.
+    pub fn next(&self, partition: i32) -> Option<i64> {
+        self.marks.get(&partition).map(|mark| mark.next)
     }
 
     /// The vector: for each partition the first offset not taken.
@@ -173,8 +223,8 @@ mod tests {
     #[test]
     fn a_partition_with_nothing_read_holds_the_clock() {
         let mut clock = CellClock::new(ClockMode::Wall);
-        clock.assign(0, 0);
-        clock.assign(1, 0);
+        clock.assign(0, 0, false);
+        clock.assign(1, 0, false);
         clock.take(&mark(0, 1, 500, Progress::Live), 0);
         assert_eq!(clock.advance(at(1_000, 0)), None);
         clock.take(&mark(1, 1, 400, Progress::Behind), 0);
@@ -184,7 +234,7 @@ mod tests {
     #[test]
     fn live_partitions_follow_the_wall_and_the_clock_never_goes_back() {
         let mut clock = CellClock::new(ClockMode::Wall);
-        clock.assign(0, 0);
+        clock.assign(0, 0, false);
         clock.take(&mark(0, 1, 500, Progress::Live), 0);
         assert_eq!(clock.advance(at(1_000, 0)), Some(1_000));
         clock.take(&mark(0, 2, 600, Progress::Behind), 0);
@@ -194,8 +244,8 @@ mod tests {
     #[test]
     fn an_event_clock_jumps_to_the_largest_time_after_a_settled_end() {
         let mut clock = CellClock::new(ClockMode::Event);
-        clock.assign(0, 0);
-        clock.assign(1, 0);
+        clock.assign(0, 0, false);
+        clock.assign(1, 0, false);
         clock.take(&mark(0, 1, 500, Progress::Behind), 0);
         clock.take(&mark(1, 1, 900, Progress::Behind), 0);
         assert_eq!(clock.advance(at(0, 0)), Some(500));
@@ -211,7 +261,7 @@ mod tests {
     #[test]
     fn new_trades_after_an_end_bring_new_final_results() {
         let mut clock = CellClock::new(ClockMode::Event);
-        clock.assign(0, 0);
+        clock.assign(0, 0, false);
         clock.take(&mark(0, 1, 500, Progress::End), 0);
         assert!(clock.take_final(at(0, 1_000)));
         clock.take(&mark(0, 2, 700, Progress::End), 1_500);

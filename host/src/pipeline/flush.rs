@@ -20,6 +20,8 @@ use crate::store::{Chunk, Row};
 pub(super) const CHUNK_ROWS: u32 = 256;
 /// The result key whose rows carry `last_update` and the active list.
 pub(super) const LEADING_KEY: &str = "aggregates";
+/// How long a cell that starts from a checkpoint may be withheld after its first batch.
+const WITHHELD_AT_MOST_MS: u64 = 30_000;
 /// How long a key outlives its plugin's horizon.
 const TTL_SLACK_MS: u64 = 600_000;
 
@@ -31,7 +33,7 @@ pub struct FlushRules {
     pub clock: ClockMode,
     /// Writes the messages of the Kafka output, where it is on.
     pub ancestor: Option<Ancestor>,
-    /// Whether removals are never exported, so that plugins may forget them at once.
+    /// Whether removals are never exported (no checkpoints), so that plugins may forget them at once.
     pub trim: bool,
 }
 
@@ -52,7 +54,11 @@ pub(super) fn flush(shard: &mut Shard, writer: &WriterHandle, shared: &Shared, n
         let Some(clock_ms) = cell.clock.advance(now) else {
             continue;
         };
-        if cell.sight == Sight::Withheld && cell.clock.caught_up() {
+        if cell.sight == Sight::Withheld {
+            if !may_show(cell, shared, now) {
+                // Rows that nobody may see stay in the plugin, the last ones of tokens among them.
+                continue;
+            }
             cell.sight = Sight::Visible;
             cell.touch_all(&mut shard.tokens);
         }
@@ -70,9 +76,9 @@ pub(super) fn flush(shard: &mut Shard, writer: &WriterHandle, shared: &Shared, n
             shared.metrics.plugins.add(cell.running.plugin.description(), shard.id, &table);
             let outgoing = outgoing(shard.id, cell, &shard.tokens, &table, clock_ms, rules);
             for &number in &table.forgotten {
-                gone.extend(cell.forgotten(number, &mut shard.tokens));
+                gone.extend(cell.forgotten(number, !rules.trim, &mut shard.tokens));
             }
-            if cell.sight == Sight::Visible && !outgoing.chunk.rows.is_empty() {
+            if let Some(outgoing) = outgoing.filter(|_| cell.sight == Sight::Visible) {
                 writer.send(outgoing);
             }
             if !table.more {
@@ -80,16 +86,27 @@ pub(super) fn flush(shard: &mut Shard, writer: &WriterHandle, shared: &Shared, n
             }
         }
         if rules.trim {
-            cell.trim_all(&mut shard.tokens);
+            cell.trim(u64::MAX, &mut shard.tokens);
         }
     }
     writer.owe_removals(gone);
-    let vector = smallest_vector(&shard.cells);
-    writer.finish_flush(shard, vector);
-    Flushed::Done
+    if writer.finish_flush(shard, smallest_vector(&shard.cells)) { Flushed::Done } else { Flushed::More }
 }
 
-/// The rows of a table as a chunk.
+/// Whether the rows of a withheld cell may be shown: it has caught up, or has waited for too long.
+fn may_show(cell: &Cell, shared: &Shared, now: Now) -> bool {
+    if cell.clock.caught_up() {
+        return true;
+    }
+    let waited = cell.first_taken_ms.map(|at| now.monotonic_ms.saturating_sub(at));
+    let too_long = waited.is_some_and(|ms| ms >= WITHHELD_AT_MOST_MS);
+    if too_long {
+        shared.metrics.shown_early.inc();
+    }
+    too_long
+}
+
+/// The rows of a table as a chunk; none where there is no row.
 fn outgoing(
     shard: u32,
     cell: &Cell,
@@ -97,7 +114,7 @@ fn outgoing(
     table: &Table,
     clock_ms: i64,
     rules: &FlushRules,
-) -> Outgoing {
+) -> Option<Outgoing> {
     let settings = &cell.running.settings;
     let leading = *cell.result_key == *LEADING_KEY;
     let ttl_ms = match rules.clock {
@@ -120,13 +137,19 @@ fn outgoing(
             messages.push(ancestor.message(&token.text, table, index, clock_ms));
         }
     }
-    Outgoing { chunk, messages, vector: Vec::new() }
+    (!chunk.rows.is_empty()).then(|| Outgoing::Rows { chunk: Box::new(chunk), messages })
 }
 
-/// For each partition the smallest offset that all visible cells have passed.
+/// For each partition the smallest offset that all visible cells have passed, as far as their rows were
+/// handed over: a cell without a clock has handed over nothing. Suspended cells hold nobody back.
 fn smallest_vector(cells: &[Cell]) -> Vec<(i32, i64)> {
+    let active = |cell: &&Cell| cell.is_active() && cell.sight != Sight::Hidden;
+    let any_active = cells.iter().any(|cell| active(&cell));
     let mut vector: Vec<(i32, i64)> = Vec::new();
-    for cell in cells.iter().filter(|cell| cell.is_active() && cell.sight != Sight::Hidden) {
+    for cell in cells.iter().filter(|cell| !any_active || active(cell)) {
+        if any_active && cell.clock.now_ms().is_none() {
+            return Vec::new();
+        }
         for (partition, next) in cell.clock.vector() {
             match vector.iter_mut().find(|(known, _)| *known == partition) {
                 Some((_, smallest)) => *smallest = next.min(*smallest),

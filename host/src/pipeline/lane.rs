@@ -28,12 +28,23 @@ pub struct Lane {
     waker: Waker,
     /// The largest event time decoded so far.
     pub newest_ms: Option<i64>,
+    /// What lies before this offset was decoded, counted and judged by a process that ended since.
+    pub decoded: i64,
 }
 
 /// Makes a lane that holds that many batches.
-pub fn lane(partition: i32, capacity: usize, worker: WorkerHandle, waker: Waker) -> (LaneSender, Lane) {
+pub fn lane(
+    partition: i32,
+    capacity: usize,
+    decoded: i64,
+    worker: WorkerHandle,
+    waker: Waker,
+) -> (LaneSender, Lane) {
     let (sender, receiver) = crossbeam_channel::bounded(capacity);
-    (LaneSender { queue: sender, worker }, Lane { partition, queue: receiver, waker, newest_ms: None })
+    (
+        LaneSender { queue: sender, worker },
+        Lane { partition, queue: receiver, waker, newest_ms: None, decoded },
+    )
 }
 
 impl LaneSender {

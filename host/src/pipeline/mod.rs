@@ -7,14 +7,17 @@
 //!
 //! One trade's way: [`batch`] is what a source hands over, [`lane`] how it waits, `worker` who takes
 //! it, `route` how its trades find their shard, `shard` and `cell` who counts them, `flush`
-//! and `writer` how results leave. Invariant: nothing here knows Kafka, wasmtime, Redis or HTTP.
+//! and `writer` how results leave. State is saved by `checkpoint` and fetched by `load`. Invariant:
+//! nothing here knows Kafka, wasmtime, Redis or HTTP.
 
 pub mod batch;
 pub mod board;
 mod cell;
 mod cell_clock;
+mod checkpoint;
 mod flush;
 pub mod lane;
+mod load;
 pub mod rejections;
 mod route;
 mod shard;
@@ -39,7 +42,7 @@ pub use flush::FlushRules;
 pub use route::Layout;
 pub use shard::Horizon;
 pub use tuning::Tuning;
-pub use worker::{Event, WorkerHandle};
+pub use worker::{Assignment, CellStart, Event, Resume, WorkerHandle};
 pub use writer::{Publisher, WriterContext};
 
 use crate::clock::WallClock;
@@ -91,6 +94,12 @@ pub struct Shared {
     pub runtime: tokio::runtime::Handle,
     /// How long a shard that goes may take to write its results.
     pub revoke_deadline: Duration,
+    /// How often state is saved; none: never.
+    pub checkpoint_interval: Option<Duration>,
+    /// Which layout of shards a checkpoint belongs to.
+    pub layout_name: Arc<str>,
+    /// The store has results of this service from before: they are not to go backwards.
+    withhold: AtomicBool,
     /// The batch line of the log.
     throughput: Throughput,
     /// Whether results had to be given up.
@@ -121,6 +130,10 @@ pub struct Parts {
     pub runtime: tokio::runtime::Handle,
     /// See [`Shared::revoke_deadline`].
     pub revoke_deadline: Duration,
+    /// See [`Shared::checkpoint_interval`].
+    pub checkpoint_interval: Option<Duration>,
+    /// See [`Shared::layout_name`].
+    pub layout_name: Arc<str>,
 }
 
 impl Shared {
@@ -152,9 +165,32 @@ impl Shared {
             writing: parts.writing,
             runtime: parts.runtime,
             revoke_deadline: parts.revoke_deadline,
+            checkpoint_interval: parts.checkpoint_interval,
+            layout_name: parts.layout_name,
+            withhold: AtomicBool::new(false),
             throughput: Throughput::new(),
             unwritten: AtomicBool::new(false),
         }
+    }
+}
+
+impl Shared {
+    /// From now on shards are withheld until they have caught up.
+    pub fn withhold(&self) {
+        self.withhold.store(true, Ordering::Relaxed);
+    }
+
+    fn withholds(&self) -> bool {
+        self.withhold.load(Ordering::Relaxed)
+    }
+
+    /// How far each partition was decoded, counted and judged, and its dead letters delivered.
+    fn decoded(&self) -> Vec<(i32, i64)> {
+        let bounded = |(partition, decoded): (i32, i64)| {
+            let undelivered = self.rejections.first_undelivered(partition);
+            (partition, undelivered.map_or(decoded, |offset| offset.min(decoded)))
+        };
+        self.board.decoded().into_iter().map(bounded).collect()
     }
 }
 
@@ -224,26 +260,61 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Opens a partition that will be read from `next` on.
-    pub fn assign(&self, partition: i32, next: i64, waker: Waker) -> LaneSender {
+    /// Has the shards that these partitions feed owned and their checkpoints loaded; each worker
+    /// answers where its cells start.
+    pub fn open(&self, partitions: &[i32]) -> Vec<Receiver<Resume>> {
+        let ask = |worker: &WorkerHandle| {
+            let (reply, answer) = crossbeam_channel::bounded(1);
+            worker.send(Event::Open { partitions: partitions.to_vec(), reply });
+            answer
+        };
+        self.workers.iter().map(ask).collect()
+    }
+
+    /// Assigns a partition that will be read from `next` on; before `decoded` everything was counted
+    /// and judged already.
+    pub fn assign(&self, partition: i32, next: i64, reset: bool, decoded: i64, waker: Waker) -> LaneSender {
         let layout = &self.shared.layout;
         let decoder = layout.decoder(partition);
         let shards = match layout.shuffles() {
             true => 0..layout.shards,
             false => layout.shard(0, partition)..layout.shard(0, partition) + 1,
         };
-        self.shared.board.assign(partition, next, shards);
+        self.shared.board.assign(partition, next, decoded.max(next), shards);
         self.shared.front.assign(partition);
-        let (sender, lane) = lane::lane(partition, LANE, self.workers[decoder].clone(), waker);
+        let (sender, lane) = lane::lane(partition, LANE, decoded, self.workers[decoder].clone(), waker);
         let mut lane = Some(lane);
         for (index, worker) in self.workers.iter().enumerate() {
-            if index == decoder {
-                worker.send(Event::Assign { partition, next, lane: lane.take() });
-            } else if layout.shuffles() {
-                worker.send(Event::Assign { partition, next, lane: None });
+            let ours = index == decoder;
+            if ours || layout.shuffles() {
+                let lane = if ours { lane.take() } else { None };
+                worker.send(Event::Assign(Assignment { partition, next, reset, lane }));
             }
         }
         sender
+    }
+
+    /// Starts a partition's offsets anew: the topic is another one.
+    pub fn reset(&self, partition: i32, next: i64) {
+        for worker in &self.workers {
+            worker.send(Event::Assign(Assignment { partition, next, reset: true, lane: None }));
+        }
+    }
+
+    /// Drops all shards and partitions as they are, since another process owns them.
+    pub fn drop_all(&self) {
+        let drop_all = |worker: &WorkerHandle| {
+            let (done, answer) = crossbeam_channel::bounded(1);
+            worker.send(Event::Drop { done });
+            answer
+        };
+        let answers: Vec<Receiver<()>> = self.workers.iter().map(drop_all).collect();
+        for answer in answers {
+            answer.recv().ok();
+        }
+        for partition in self.shared.board.partitions().into_keys() {
+            self.shared.board.revoke(partition);
+        }
     }
 
     /// Closes a partition; the answer comes when its results are with the store, or given up.
@@ -261,6 +332,13 @@ impl Intake {
         }
         for worker in &self.workers {
             worker.send(Event::Absent { partition, absent });
+        }
+    }
+
+    /// Has the writers of these shards look whether the store still has what it accepted.
+    pub fn probe(&self, shards: &[u32]) {
+        for worker in &self.workers {
+            worker.offer(Event::Probe(shards.to_vec()));
         }
     }
 

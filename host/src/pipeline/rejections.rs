@@ -3,7 +3,7 @@
 //! Invariant: nothing is dropped silently. A dead letter that cannot be handed on yet comes back to
 //! the worker, which then takes nothing new until it can.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -60,12 +60,38 @@ pub struct Rejections {
     metrics: Arc<Metrics>,
     last: Mutex<VecDeque<Rejection>>,
     dead_letters: Option<Sender<DeadLetter>>,
+    undelivered: Undelivered,
+}
+
+/// The places of dead letters on their way; each leaves it when the broker has the letter.
+#[derive(Debug, Clone, Default)]
+pub struct Undelivered(Arc<Mutex<BTreeSet<(i32, i64, u32)>>>);
+
+impl Undelivered {
+    fn with<R>(&self, act: impl FnOnce(&mut BTreeSet<(i32, i64, u32)>) -> R) -> R {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that the broker has a letter.
+    pub fn delivered(&self, place: (i32, i64, u32)) {
+        self.with(|places| places.remove(&place));
+    }
 }
 
 impl Rejections {
     /// Keeps the last rejections, and hands on dead letters where there is a topic for them.
-    pub fn new(metrics: Arc<Metrics>, dead_letters: Option<Sender<DeadLetter>>) -> Self {
-        Self { metrics, last: Mutex::default(), dead_letters }
+    pub fn new(
+        metrics: Arc<Metrics>,
+        dead_letters: Option<Sender<DeadLetter>>,
+        undelivered: Undelivered,
+    ) -> Self {
+        Self { metrics, last: Mutex::default(), dead_letters, undelivered }
+    }
+
+    /// The first offset of a partition with a dead letter that the broker does not have yet.
+    pub fn first_undelivered(&self, partition: i32) -> Option<i64> {
+        let range = (partition, i64::MIN, 0)..=(partition, i64::MAX, u32::MAX);
+        self.undelivered.with(|places| places.range(range).next().map(|place| place.1))
     }
 
     /// Counts the rejections of a batch; dead letters that could not be handed on yet go to `waiting`.
@@ -91,6 +117,7 @@ impl Rejections {
                 self.keep(partition, &record, one, text);
                 if self.dead_letters.is_some() {
                     let letter = dead_letter(partition, &record, one, text);
+                    self.undelivered.with(|places| places.insert(letter.place()));
                     waiting.extend(if waiting.is_empty() { self.hand_on(letter) } else { Some(letter) });
                 }
             }
@@ -125,6 +152,13 @@ impl Rejections {
     /// The last rejections, latest first.
     pub fn last(&self) -> Vec<Rejection> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+    }
+}
+
+impl DeadLetter {
+    /// Where its record was: partition, offset and index.
+    pub fn place(&self) -> (i32, i64, u32) {
+        (self.partition, self.offset, self.index)
     }
 }
 

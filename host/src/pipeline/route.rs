@@ -43,6 +43,11 @@ impl Layout {
         partition.unsigned_abs() as usize % self.workers
     }
 
+    /// The only partition that feeds a shard; none where all do.
+    pub fn fed_by(&self, shard: u32) -> Option<i32> {
+        (!self.shuffles()).then(|| shard.cast_signed())
+    }
+
     /// Whether every partition feeds every shard.
     pub fn shuffles(&self) -> bool {
         self.partitioning == Partitioning::Shuffle
@@ -105,6 +110,8 @@ pub struct Routed {
     pub wallet_hashes: Vec<u64>,
     /// Where each row came from.
     pub places: Vec<Place>,
+    /// Whether the batch was decoded, counted and judged before, by a process that ended since.
+    pub replayed: bool,
     /// When the batch was taken from its lane.
     pub taken_at: Instant,
     /// Workers that have not finished their part.
@@ -129,6 +136,7 @@ pub(super) fn route(
     layout: &Layout,
     mark: Mark,
     records: Arc<dyn Records>,
+    replayed: bool,
     taken_at: Instant,
 ) -> Routed {
     let order = order_tokens(rows, layout, mark.partition);
@@ -145,6 +153,7 @@ pub(super) fn route(
         prices: vec![0.0; rows.len()],
         wallet_hashes: vec![0; rows.wallet_hashes.len()],
         places: vec![Place { record: 0, element: 0 }; rows.len()],
+        replayed,
         taken_at,
         remaining: AtomicUsize::new(if layout.shuffles() { layout.workers } else { 1 }),
     };

@@ -45,7 +45,7 @@ impl Horizon {
 /// What a shard took of a batch.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// Trades that at least one visible cell took.
+    /// Trades that at least one visible cell took, now or before the checkpoint that it comes from.
     pub trades: u64,
     /// Tokens among them that traded for the first time in this period of the batch log.
     pub new_in_period: u64,
@@ -114,18 +114,33 @@ impl Shard {
     ) -> Taken {
         // The first time that each cell still takes, and the first that any visible one does.
         let mut first_taken_ms = i64::MAX;
-        let mut any_late = false;
+        let (mut any_late, mut any_has) = (false, false);
         for cell in &mut self.cells {
-            let begins = cell.clock.advance(now).map_or(i64::MIN, |clock_ms| self.horizon.begins(clock_ms));
+            let clock_ms = cell.clock.advance(now);
+            let has = cell.has(&routed.mark);
+            any_has |= has;
+            // What a cell has taken before was judged then.
+            let begins = clock_ms.filter(|_| !has).map_or(i64::MIN, |at| self.horizon.begins(at));
             any_late |= share.oldest_ms < begins;
             if cell.sight != Sight::Hidden {
                 first_taken_ms = first_taken_ms.min(begins);
             }
         }
-        if any_late {
-            return self.take_late(routed, share, first_taken_ms, period, rejected);
-        }
         let new_in_period = self.number_tokens(routed, share, period);
+        // No number may become another token's while cells come and go over this batch.
+        self.hold_share();
+        let trades = if any_late || any_has {
+            self.take_apart(routed, share, first_taken_ms, rejected)
+        } else {
+            self.take_whole(routed, share);
+            share.rows.len() as u64
+        };
+        self.release_share();
+        Taken { trades, new_in_period }
+    }
+
+    /// Hands all rows of a share to every cell.
+    fn take_whole(&mut self, routed: &Routed, share: &Share) {
         let columns = Columns {
             tokens: &self.share_tokens,
             numbers: &self.numbers,
@@ -141,10 +156,6 @@ impl Shard {
         for cell in &mut self.cells {
             cell.process(&columns, &mut self.tokens);
         }
-        if self.cells.iter().any(|cell| !cell.is_active()) {
-            self.drop_unheld();
-        }
-        Taken { trades: share.rows.len() as u64, new_in_period }
     }
 
     /// Numbers the tokens of a share and its rows; returns how many are new in this period.
@@ -161,16 +172,16 @@ impl Shard {
         new_in_period
     }
 
-    /// The slow way, when a share has trades that are too late for some cell: each cell gets a copy
-    /// of the rows that it takes, and what no visible cell takes is rejected.
-    fn take_late(
+    /// The slow way, when a share has trades that are too late for some cell, or that some cell has
+    /// taken before: each cell gets a copy of the rows that it takes, and what no visible cell takes is
+    /// rejected. Returns how many were taken.
+    fn take_apart(
         &mut self,
         routed: &Routed,
         share: &Share,
         first_taken_ms: i64,
-        period: u64,
         rejected: &mut Vec<Rejected>,
-    ) -> Taken {
+    ) -> u64 {
         let times_ms = &routed.times_ms[share.rows.clone()];
         for (row, &time_ms) in times_ms.iter().enumerate() {
             if time_ms < first_taken_ms {
@@ -184,66 +195,41 @@ impl Shard {
                 });
             }
         }
-        let mut new_in_period = 0;
-        for index in 0..self.cells.len() {
-            let begins =
-                self.cells[index].clock.now_ms().map_or(i64::MIN, |clock_ms| self.horizon.begins(clock_ms));
-            let kept = Kept::new(routed, share, begins);
-            // Every cell takes its own rows; tokens are counted with those of the most generous one.
-            let counted = index == 0;
-            new_in_period += self.take_kept(index, routed, share, &kept, counted.then_some(period));
-        }
-        let trades = times_ms.iter().filter(|&&time_ms| time_ms >= first_taken_ms).count();
-        Taken { trades: trades as u64, new_in_period }
-    }
-
-    fn take_kept(
-        &mut self,
-        cell: usize,
-        routed: &Routed,
-        share: &Share,
-        kept: &Kept,
-        period: Option<u64>,
-    ) -> u64 {
-        self.share_tokens.clear();
-        self.numbers.clear();
-        let mut new_in_period = 0;
-        for (token, &(rows, newest_ms)) in routed.tokens[share.tokens.clone()].iter().zip(&kept.tokens) {
-            if rows > 0 {
-                let number = self.tokens.intern(token.hash, routed.text(token));
-                if let Some(period) = period {
-                    new_in_period += u64::from(self.tokens.count(number, rows, newest_ms, period));
-                }
-                self.share_tokens.push((number, rows));
-                self.numbers.resize(self.numbers.len() + rows as usize, number);
+        for cell in self.cells.iter_mut().filter(|cell| !cell.has(&routed.mark)) {
+            let begins = cell.clock.now_ms().map_or(i64::MIN, |clock_ms| self.horizon.begins(clock_ms));
+            let kept = Kept::new(routed, share, begins, &self.share_tokens);
+            if !kept.numbers.is_empty() {
+                cell.process(&kept.columns(), &mut self.tokens);
             }
         }
-        if !self.numbers.is_empty() {
-            let columns = kept.columns(&self.share_tokens, &self.numbers);
-            self.cells[cell].process(&columns, &mut self.tokens);
-            self.drop_unheld();
-        }
-        new_in_period
+        times_ms.iter().filter(|&&time_ms| time_ms >= first_taken_ms).count() as u64
     }
 
-    /// Forgets the share's tokens that no cell has taken, since its plugins are suspended.
-    fn drop_unheld(&mut self) {
+    fn hold_share(&mut self) {
         for &(number, _) in &self.share_tokens {
-            self.tokens.drop_unheld(number);
+            self.tokens.hold(number);
+        }
+    }
+
+    /// Forgets those tokens of the share that no cell has taken.
+    fn release_share(&mut self) {
+        for &(number, _) in &self.share_tokens {
+            self.tokens.release(number);
         }
     }
 
     /// Tokens whose address left every cell, as far as they have not come back since.
     pub fn still_gone(&self, gone: Vec<Arc<str>>) -> Vec<Arc<str>> {
-        gone.into_iter().filter(|text| !self.tokens.contains(text)).collect()
+        gone.into_iter().filter(|text| !self.tokens.is_alive(text)).collect()
     }
 }
 
 /// Copies of the rows of a share that one cell takes.
 #[derive(Default)]
 struct Kept {
-    /// For each token of the share: how many rows are kept, and the latest time among them.
-    tokens: Vec<(u32, i64)>,
+    /// For each token with rows: its number, and how many rows are kept.
+    tokens: Vec<(u32, u32)>,
+    numbers: Vec<u32>,
     times_ms: Vec<i64>,
     sides: Vec<u8>,
     natives: Vec<i64>,
@@ -255,20 +241,22 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(routed: &Routed, share: &Share, begins: i64) -> Self {
+    fn new(routed: &Routed, share: &Share, begins: i64, share_tokens: &[(u32, u32)]) -> Self {
         let mut kept = Self::default();
         let mut row = 0;
-        for token in &routed.tokens[share.tokens.clone()] {
-            let mut of_token = (0, i64::MIN);
-            for _ in 0..token.rows {
-                let at = share.rows.start + row;
-                if routed.times_ms[at] >= begins {
-                    of_token = (of_token.0 + 1, of_token.1.max(routed.times_ms[at]));
+        for &(number, rows) in share_tokens {
+            let before = kept.numbers.len();
+            for _ in 0..rows {
+                if routed.times_ms[share.rows.start + row] >= begins {
+                    kept.numbers.push(number);
                     kept.push(routed, share, row);
                 }
                 row += 1;
             }
-            kept.tokens.push(of_token);
+            let of_token = (kept.numbers.len() - before) as u32;
+            if of_token > 0 {
+                kept.tokens.push((number, of_token));
+            }
         }
         kept
     }
@@ -289,10 +277,10 @@ impl Kept {
         }
     }
 
-    fn columns<'a>(&'a self, tokens: &'a [(u32, u32)], numbers: &'a [u32]) -> Columns<'a> {
+    fn columns(&self) -> Columns<'_> {
         Columns {
-            tokens,
-            numbers,
+            tokens: &self.tokens,
+            numbers: &self.numbers,
             times_ms: &self.times_ms,
             sides: &self.sides,
             natives: &self.natives,

@@ -1,7 +1,8 @@
 //! The tokens of one shard and the small numbers that stand for them inside this process.
 //!
 //! Not for window state: that is the plugins'. Invariant: a number is free for another token only
-//! when no cell of the shard knows the token any more.
+//! when no cell of the shard holds it any more; a cell that has forgotten a token may hold its number
+//! until a checkpoint has carried the removal.
 
 use std::sync::Arc;
 
@@ -18,8 +19,10 @@ pub struct Token {
     pub last_trade_ms: i64,
     /// Trades taken since the token became known.
     pub trades: u64,
-    /// How many cells of the shard know it.
+    /// How many cells of the shard need its number.
     holders: u32,
+    /// How many of them have state of it.
+    knowers: u32,
     /// The last period of the batch log in which it traded.
     period: u64,
 }
@@ -30,6 +33,8 @@ pub struct Tokens {
     numbers: HashTable<u32>,
     entries: Vec<Option<Token>>,
     free: Vec<u32>,
+    /// How many tokens some cell has state of.
+    alive: usize,
 }
 
 impl Tokens {
@@ -45,10 +50,22 @@ impl Tokens {
         }
     }
 
+    /// The number of a token that comes from a checkpoint.
+    pub fn intern_text(&mut self, text: &str) -> u32 {
+        self.intern(xxh3_64(text.as_bytes()), text)
+    }
+
     #[cold]
     fn add(&mut self, hash: u64, text: &str) -> u32 {
-        let token =
-            Token { text: text.into(), hash, last_trade_ms: i64::MIN, trades: 0, holders: 0, period: 0 };
+        let token = Token {
+            text: text.into(),
+            hash,
+            last_trade_ms: i64::MIN,
+            trades: 0,
+            holders: 0,
+            knowers: 0,
+            period: 0,
+        };
         let number = match self.free.pop() {
             Some(number) => {
                 self.entries[number as usize] = Some(token);
@@ -81,52 +98,78 @@ impl Tokens {
         self.entries.get(number as usize)?.as_ref()
     }
 
-    /// Notes that one more cell knows the token.
+    /// Notes when a token that comes from a checkpoint traded last.
+    pub fn restore(&mut self, number: u32, last_trade_ms: i64) {
+        if let Some(Some(token)) = self.entries.get_mut(number as usize) {
+            token.last_trade_ms = token.last_trade_ms.max(last_trade_ms);
+        }
+    }
+
+    /// Notes that one more cell needs the number.
     pub fn hold(&mut self, number: u32) {
         if let Some(Some(token)) = self.entries.get_mut(number as usize) {
             token.holders += 1;
         }
     }
 
-    /// Notes that a cell has forgotten the token; returns its address once no cell knows it.
-    pub fn release(&mut self, number: u32) -> Option<Arc<str>> {
-        let slot = self.entries.get_mut(number as usize)?;
-        let token = slot.as_mut()?;
-        token.holders = token.holders.saturating_sub(1);
-        if token.holders > 0 {
+    /// Notes that a cell has state of the token from now on.
+    pub fn learn(&mut self, number: u32) {
+        if let Some(Some(token)) = self.entries.get_mut(number as usize) {
+            token.knowers += 1;
+            self.alive += usize::from(token.knowers == 1);
+        }
+    }
+
+    /// Notes that a cell has forgotten the token; returns its address once all have.
+    pub fn forget(&mut self, number: u32) -> Option<Arc<str>> {
+        let token = self.entries.get_mut(number as usize)?.as_mut()?;
+        if token.knowers == 0 {
             return None;
         }
-        let token = slot.take()?;
+        token.knowers -= 1;
+        if token.knowers > 0 {
+            return None;
+        }
+        self.alive -= 1;
+        token.trades = 0;
+        Some(Arc::clone(&token.text))
+    }
+
+    /// Notes that a cell needs the number no more; it is free when none does.
+    pub fn release(&mut self, number: u32) {
+        let Some(slot) = self.entries.get_mut(number as usize) else {
+            return;
+        };
+        let Some(token) = slot.as_mut() else {
+            return;
+        };
+        token.holders = token.holders.saturating_sub(1);
+        if token.holders > 0 {
+            return;
+        }
         if let Ok(entry) = self.numbers.find_entry(token.hash, |&other| other == number) {
             entry.remove();
         }
+        *slot = None;
         self.free.push(number);
-        Some(token.text)
     }
 
-    /// Drops a token that no cell has taken.
-    pub fn drop_unheld(&mut self, number: u32) {
-        if self.get(number).is_some_and(|token| token.holders == 0) {
-            self.release(number);
-        }
-    }
-
-    /// Whether a token is known.
-    pub fn contains(&self, text: &str) -> bool {
+    /// Whether some cell has state of a token.
+    pub fn is_alive(&self, text: &str) -> bool {
         let hash = xxh3_64(text.as_bytes());
-        self.numbers
-            .find(hash, |&number| self.get(number).is_some_and(|token| *token.text == *text))
-            .is_some()
+        let found =
+            self.numbers.find(hash, |&number| self.get(number).is_some_and(|token| *token.text == *text));
+        found.is_some_and(|&number| self.get(number).is_some_and(|token| token.knowers > 0))
     }
 
-    /// How many tokens are known.
+    /// How many tokens some cell has state of.
     pub fn len(&self) -> usize {
-        self.numbers.len()
+        self.alive
     }
 
-    /// All known tokens, in no particular order.
+    /// All tokens that some cell has state of, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Token> {
-        self.entries.iter().flatten()
+        self.entries.iter().flatten().filter(|token| token.knowers > 0)
     }
 }
 
@@ -135,22 +178,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_free_only_when_no_cell_knows_the_token() {
+    fn a_number_is_free_only_when_no_cell_holds_it() {
         let mut tokens = Tokens::default();
         let a = tokens.intern(1, "a");
         tokens.hold(a);
         tokens.hold(a);
         assert_eq!(tokens.intern(1, "a"), a);
-        assert_eq!(tokens.release(a), None);
-        assert_eq!(tokens.release(a).as_deref(), Some("a"));
-        assert_eq!(tokens.len(), 0);
+        tokens.release(a);
+        assert_eq!(tokens.intern(1, "a"), a);
+        tokens.release(a);
         assert_eq!(tokens.intern(1, "b"), a);
+    }
+
+    #[test]
+    fn a_token_is_gone_when_the_last_cell_forgets_it_though_its_number_is_held() {
+        let mut tokens = Tokens::default();
+        let a = tokens.intern(xxh3_64(b"a"), "a");
+        for _ in 0..2 {
+            tokens.hold(a);
+            tokens.learn(a);
+        }
+        assert_eq!(tokens.forget(a), None);
+        assert!(tokens.is_alive("a"));
+        assert_eq!(tokens.forget(a).as_deref(), Some("a"));
+        assert!(!tokens.is_alive("a"));
+        assert_eq!((tokens.len(), tokens.iter().count()), (0, 0));
+        assert_eq!(&*tokens.get(a).unwrap().text, "a");
     }
 
     #[test]
     fn texts_with_one_hash_stay_two_tokens() {
         let mut tokens = Tokens::default();
         assert_ne!(tokens.intern(7, "a"), tokens.intern(7, "b"));
-        assert_eq!(tokens.len(), 2);
     }
 }

@@ -1,26 +1,30 @@
-//! The writer of one shard: takes chunks in order and does not rest until the store has them.
+//! The writer of one shard: takes what leaves it in order and does not rest until the store has it.
 //!
-//! Not for encoding. Invariant: one chunk is under way at a time, so that results of a token reach
-//! the store in the order in which they were made; a chunk is given up only when another process
-//! owns the shard, or at a shutdown that has run out of time.
+//! Before that it makes this process the shard's owner and fetches the checkpoints of its cells. Not for
+//! encoding. Invariant: one call is under way at a time, so that results of a token, and a checkpoint
+//! behind them, reach the store in the order in which they were made; something is given up only when
+//! another process owns the shard, when the store has forgotten what it builds on, or at a shutdown
+//! that has run out of time.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::board::Board;
+use super::checkpoint::{Piece, Saved};
+use super::load;
 use super::shard::Shard;
-use super::worker::{Event, WorkerHandle};
+use super::worker::WorkerHandle;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::results::Message;
 use crate::store::{Action, Chunk, Owner, Store, StoreError};
 
-/// How many chunks wait for the store: one is under way, one is ready.
+/// How many messages wait for the store: one is under way, one is ready.
 const QUEUE: usize = 2;
 /// What a failing write is called in the health report.
 const WRITES: &str = "writes";
@@ -37,14 +41,26 @@ pub trait Publisher: Send + Sync {
 }
 
 /// What a writer is asked to write.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    /// Rows; none when only removals or a vector are news.
-    pub chunk: Chunk,
-    /// Messages for the Kafka output.
-    pub messages: Vec<Message>,
-    /// How far the shard has come when this is written.
-    pub vector: Vec<(i32, i64)>,
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// Rows, or tokens that leave the active list.
+    Rows {
+        /// For the store.
+        chunk: Box<Chunk>,
+        /// For the Kafka output.
+        messages: Vec<Message>,
+    },
+    /// How far the shard has come when everything before is written.
+    Position(Vec<(i32, i64)>),
+    /// A piece of a cell's checkpoint.
+    Checkpoint {
+        /// The place of the cell in its shard.
+        cell: usize,
+        /// How often the store had forgotten when it was made.
+        lineage: u64,
+        /// The piece.
+        piece: Piece,
+    },
 }
 
 /// What all writers share.
@@ -63,33 +79,51 @@ pub struct WriterContext {
     pub owner_id: u128,
 }
 
+/// What the worker has not heard of yet.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The checkpoints that the shard starts from, one for each cell.
+    pub(super) loaded: Option<Vec<Option<Saved>>>,
+    /// Cells whose checkpoint is stored.
+    pub(super) committed: Vec<usize>,
+    /// How often the store has forgotten what was written.
+    pub(super) lineage: u64,
+    /// Another process owns the shard: nothing more will be written.
+    pub(super) lost: bool,
+}
+
 /// The worker's end of a shard's writer.
 pub(super) struct WriterHandle {
     queue: mpsc::Sender<Outgoing>,
     state: RefCell<Owed>,
+    news: Arc<Mutex<News>>,
 }
 
-/// What waits for the next chunk to travel with.
+/// What waits for the next flush to travel with.
 #[derive(Default)]
 struct Owed {
     removals: Vec<Arc<str>>,
     vector: Vec<(i32, i64)>,
 }
 
-/// Starts the writer of a shard; the task ends when the handle is dropped and all is written.
+/// Starts the writer of a shard; the task ends when the handle is dropped and all is written. `load`
+/// names the plugins whose checkpoints are fetched first; none: nothing is.
 pub(super) fn start(
     shard: u32,
     context: Arc<WriterContext>,
     worker: WorkerHandle,
     runtime: &tokio::runtime::Handle,
+    load: Option<load::Wanted>,
 ) -> (WriterHandle, tokio::task::JoinHandle<()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
-    let writer = Writer { shard, context, worker, owner: None, lost: false };
-    (WriterHandle { queue, state: RefCell::default() }, runtime.spawn(writer.run(receiver)))
+    let news: Arc<Mutex<News>> = Arc::default();
+    let writer =
+        Writer { shard, context, worker, news: Arc::clone(&news), owner: None, lost: false, lineage: 0 };
+    (WriterHandle { queue, state: RefCell::default(), news }, runtime.spawn(writer.run(receiver, load)))
 }
 
 impl WriterHandle {
-    /// Whether a chunk would be taken now. Only the shard's worker sends, so the answer stays true.
+    /// Whether a message would be taken now. Only the shard's worker sends, so the answer stays true.
     pub(super) fn has_room(&self) -> bool {
         self.queue.capacity() > 0
     }
@@ -100,31 +134,48 @@ impl WriterHandle {
         drop(self.queue.try_send(outgoing));
     }
 
-    /// Remembers tokens that must leave the active list with the next chunk.
+    /// Writes nothing, so that the writer finds out whether the store still has what it accepted.
+    pub(super) fn probe(&self, shard: u32) {
+        let chunk = Chunk::new(shard, super::flush::LEADING_KEY.into(), false, 0, None);
+        self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
+    }
+
+    /// Remembers tokens that must leave the active list.
     pub(super) fn owe_removals(&self, gone: Vec<Arc<str>>) {
         self.state.borrow_mut().removals.extend(gone);
     }
 
-    /// Ends a flush: what is owed travels behind the rows.
-    pub(super) fn finish_flush(&self, shard: &Shard, vector: Vec<(i32, i64)>) {
+    /// Ends a flush: what is owed travels behind the rows. Says whether there was room for all of it.
+    pub(super) fn finish_flush(&self, shard: &Shard, vector: Vec<(i32, i64)>) -> bool {
         let mut owed = self.state.borrow_mut();
-        let removals = std::mem::take(&mut owed.removals);
-        if !self.has_room() {
-            owed.removals = removals;
-            return;
+        if !owed.removals.is_empty() && self.has_room() {
+            let mut chunk = Chunk::new(shard.id, super::flush::LEADING_KEY.into(), true, 0, None);
+            chunk.forgotten = shard.still_gone(std::mem::take(&mut owed.removals));
+            self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
         }
-        if removals.is_empty() && owed.vector == vector {
-            return;
+        let news = !vector.is_empty() && owed.vector != vector;
+        if owed.removals.is_empty() && news && self.has_room() {
+            owed.vector.clone_from(&vector);
+            self.send(Outgoing::Position(vector));
+            return true;
         }
-        let mut chunk = Chunk::new(shard.id, super::flush::LEADING_KEY.into(), true, 0, None);
-        chunk.forgotten = shard.still_gone(removals);
-        owed.vector.clone_from(&vector);
-        self.send(Outgoing { chunk, messages: Vec::new(), vector });
+        owed.removals.is_empty() && !news
     }
 
-    /// Whether nothing waits and nothing is under way.
+    /// Whether nothing waits. Something may be under way: that ends when the task is joined.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.capacity() == self.queue.max_capacity()
+        self.queue.capacity() == self.queue.max_capacity() && self.state.borrow().removals.is_empty()
+    }
+
+    /// Takes what has happened since it was last asked.
+    pub(super) fn news(&self) -> News {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        News {
+            loaded: news.loaded.take(),
+            committed: std::mem::take(&mut news.committed),
+            lineage: news.lineage,
+            lost: news.lost,
+        }
     }
 }
 
@@ -133,65 +184,132 @@ struct Writer {
     shard: u32,
     context: Arc<WriterContext>,
     worker: WorkerHandle,
+    news: Arc<Mutex<News>>,
     owner: Option<Owner>,
     /// Another process owns the shard: everything is dropped and counted.
     lost: bool,
+    /// How often the store has forgotten; pieces of checkpoints that were made before are void.
+    lineage: u64,
 }
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::Receiver<Outgoing>) {
-        while let Some(mut outgoing) = queue.recv().await {
-            let written = self.write(&mut outgoing).await;
-            if written {
-                self.publish(std::mem::take(&mut outgoing.messages)).await;
-                self.context.board.accept(self.shard, &outgoing.vector);
-            }
+    async fn run(mut self, mut queue: mpsc::Receiver<Outgoing>, load: Option<load::Wanted>) {
+        if let Some(wanted) = load {
+            let loaded = self.load(&wanted).await;
+            self.tell(|news| news.loaded = Some(loaded));
+        }
+        while let Some(outgoing) = queue.recv().await {
+            self.take(outgoing).await;
             self.worker.wake();
         }
         self.context.health.clear(Part::Redis, &self.topic());
     }
 
-    /// Writes a chunk, however long it takes; false when the shard is not ours any more.
-    async fn write(&mut self, outgoing: &mut Outgoing) -> bool {
-        let chunk = &mut outgoing.chunk;
-        if chunk.rows.is_empty() && chunk.forgotten.is_empty() {
-            return !self.lost;
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        self.worker.wake();
+    }
+
+    /// Becomes the owner and fetches the checkpoints, however long that takes.
+    async fn load(&mut self, wanted: &load::Wanted) -> Vec<Option<Saved>> {
+        let mut wait = BACKOFF.0;
+        loop {
+            let fetched = match self.owner().await {
+                Ok(_) => load::fetch(&self.context.store, self.shard, wanted).await,
+                Err(error) => Err(error),
+            };
+            match fetched {
+                Ok(saved) => {
+                    self.context.health.ok(Part::Redis, WRITES);
+                    return saved;
+                }
+                Err(error) => self.rest(&error, &mut wait).await,
+            }
         }
+    }
+
+    async fn take(&mut self, mut outgoing: Outgoing) {
+        match &mut outgoing {
+            Outgoing::Position(vector) => {
+                if !self.lost {
+                    self.context.board.accept(self.shard, vector);
+                }
+            }
+            Outgoing::Rows { messages, .. } => {
+                let messages = std::mem::take(messages);
+                if self.write(&mut outgoing).await {
+                    self.publish(messages).await;
+                }
+            }
+            &mut Outgoing::Checkpoint { cell, ref piece, .. } => {
+                let ends = matches!(piece, Piece::Commit(_));
+                if self.write(&mut outgoing).await && ends {
+                    self.tell(|news| news.committed.push(cell));
+                }
+            }
+        }
+    }
+
+    /// Writes something, however long it takes; false when it was given up.
+    async fn write(&mut self, outgoing: &mut Outgoing) -> bool {
         let mut wait = BACKOFF.0;
         loop {
             if self.lost {
                 self.context.metrics.fenced_writes.inc();
                 return false;
             }
+            if matches!(outgoing, Outgoing::Checkpoint { lineage, .. } if *lineage != self.lineage) {
+                return false;
+            }
             let began = Instant::now();
-            let tried = self.try_write(chunk).await;
+            let tried = self.try_write(outgoing).await;
             self.context.metrics.store_call(began.elapsed(), tried.is_ok());
             match tried {
                 Ok(()) => {
-                    self.context.metrics.rows_written.inc_by(chunk.rows.len() as u64);
+                    if let Outgoing::Rows { chunk, .. } = outgoing {
+                        self.context.metrics.rows_written.inc_by(chunk.rows.len() as u64);
+                    }
                     self.context.health.ok(Part::Redis, WRITES);
                     return true;
                 }
                 Err(error) if error.action() == Action::Skip => {
                     // Everything but the poisoned key is written.
                     self.context.health.fail(Part::Redis, WRITES, &error.to_string());
-                    return true;
+                    return matches!(outgoing, Outgoing::Rows { .. });
                 }
                 Err(error) => self.recover(&error, &mut wait).await,
             }
         }
     }
 
-    async fn try_write(&mut self, chunk: &mut Chunk) -> Result<(), StoreError> {
-        let owner = match self.owner {
-            Some(owner) => owner,
-            None => self.claim().await?,
-        };
-        chunk.owner = owner;
-        self.context.store.write(chunk).await
+    async fn try_write(&mut self, outgoing: &mut Outgoing) -> Result<(), StoreError> {
+        let owner = self.owner().await?;
+        let store = &self.context.store;
+        match outgoing {
+            Outgoing::Rows { chunk, .. } => {
+                chunk.owner = owner;
+                store.write(chunk).await
+            }
+            Outgoing::Checkpoint { piece: Piece::Page(page), .. } => {
+                page.owner = owner;
+                store.stage(page).await
+            }
+            Outgoing::Checkpoint { piece: Piece::Commit(commit), .. } => {
+                commit.owner = owner;
+                if let Some(page) = &mut commit.last_page {
+                    page.owner = owner;
+                }
+                store.commit(commit).await
+            }
+            Outgoing::Position(_) => Ok(()),
+        }
     }
 
-    async fn claim(&mut self) -> Result<Owner, StoreError> {
+    /// The record under which this process owns the shard, claimed where there is none yet.
+    async fn owner(&mut self) -> Result<Owner, StoreError> {
+        if let Some(owner) = self.owner {
+            return Ok(owner);
+        }
         let owner = self.context.store.claim(&format!("shard-{}", self.shard), self.context.owner_id).await?;
         self.owner = Some(owner);
         self.context.board.shard(self.shard, |status| status.epoch = Some(owner.epoch));
@@ -200,28 +318,31 @@ impl Writer {
 
     async fn recover(&mut self, error: &StoreError, wait: &mut Duration) {
         match error.action() {
-            Action::Fenced(None) => {
-                // The store has forgotten who owns the shard, and with it, perhaps, every result.
-                tracing::warn!(
-                    shard = self.shard,
-                    "Store forgot the shard's owner; claiming it again and rewriting"
-                );
+            Action::Fenced(None) | Action::Regressed => {
+                // The store has forgotten who owns the shard, or what it had accepted.
+                tracing::warn!(shard = self.shard, %error, "Store forgot; claiming the shard and writing all again");
+                self.context.metrics.store_forgot();
                 self.owner = None;
-                self.worker.post(Event::Rewrite { shard: self.shard }).await;
+                self.lineage += 1;
+                let lineage = self.lineage;
+                self.tell(|news| news.lineage = lineage);
             }
             Action::Fenced(Some(owner)) => {
                 self.lost = true;
+                self.tell(|news| news.lost = true);
                 let words =
                     format!("shard {} is owned by another process (epoch {})", self.shard, owner.epoch);
                 self.context.board.shard(self.shard, |status| status.epoch = None);
                 self.context.health.fail(Part::Redis, &self.topic(), &words);
             }
-            Action::Skip | Action::Retry => {
-                self.context.health.fail(Part::Redis, WRITES, &error.to_string());
-                tokio::time::sleep(*wait).await;
-                *wait = (*wait * 2).min(BACKOFF.1);
-            }
+            Action::Skip | Action::Retry => self.rest(error, wait).await,
         }
+    }
+
+    async fn rest(&self, error: &StoreError, wait: &mut Duration) {
+        self.context.health.fail(Part::Redis, WRITES, &error.to_string());
+        tokio::time::sleep(*wait).await;
+        *wait = (*wait * 2).min(BACKOFF.1);
     }
 
     async fn publish(&self, messages: Vec<Message>) {

@@ -30,16 +30,24 @@ pub struct Running {
     pub settings: Settings,
     /// How its tables are written.
     pub schema: Arc<Schema>,
+    /// SHA-256 of its component, in hexadecimal; the name of a plugin that is linked natively.
+    pub digest: Arc<str>,
 }
 
 impl Running {
     /// Configures a plugin once, to learn its settings and to see that they can be written.
-    pub fn new(plugin: Arc<dyn Plugin>, configuration: &str) -> Result<Self, PluginError> {
+    pub fn new(plugin: Arc<dyn Plugin>, configuration: &str, digest: &str) -> Result<Self, PluginError> {
         let (_, settings) = plugin.instantiate(configuration)?;
         let description = plugin.description();
         let schema = Schema::new(description, &settings)
             .map_err(|error| PluginError::new(&description.name, Stage::Describe, error))?;
-        Ok(Self { schema: Arc::new(schema), configuration: configuration.into(), settings, plugin })
+        Ok(Self {
+            schema: Arc::new(schema),
+            configuration: configuration.into(),
+            settings,
+            plugin,
+            digest: digest.into(),
+        })
     }
 
     /// The plugin's name.
@@ -81,7 +89,7 @@ pub fn load(engine: &Engine, config: &config::Plugins) -> Result<Vec<Running>, V
 /// Loads the embedded default plugin.
 pub fn load_default(engine: &Engine, config: &config::Plugins) -> Result<Running, PluginError> {
     let plugin = engine.load(DEFAULT_NAME, DEFAULT_COMPONENT)?;
-    Running::new(plugin, &default_configuration(config))
+    Running::new(plugin, &default_configuration(config), &digest(DEFAULT_COMPONENT))
 }
 
 /// What the default plugin is told where no file beside it says otherwise.
@@ -114,7 +122,12 @@ fn load_file(
             return Err(PluginError::new(name, Stage::Read, format!("{}: {error}", beside.display())));
         }
     };
-    Running::new(plugin, &configuration)
+    Running::new(plugin, &configuration, &digest(wasm))
+}
+
+fn digest(wasm: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The components in the directory by name; none where there is no directory.

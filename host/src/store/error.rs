@@ -17,6 +17,9 @@ pub enum Action {
     Retry,
     /// Another owner is on record; none: the store has forgotten that the caller is it.
     Fenced(Option<Owner>),
+    /// The store has forgotten writes that it had acknowledged: claim the shard again and write
+    /// everything anew.
+    Regressed,
 }
 
 /// Why a call failed.
@@ -78,6 +81,12 @@ pub enum StoreError {
         /// The shard.
         shard: u32,
     },
+    /// The store went back to an older state, or lost pages of the checkpoint. Nothing was written.
+    #[error("the store has forgotten writes to shard {shard} that it had acknowledged")]
+    Regressed {
+        /// The shard.
+        shard: u32,
+    },
     /// Something else than the service keeps its own values in a key. That key was left out, everything
     /// else is written.
     #[error("{key} holds a {found}, {command} cannot be used on it: delete the key")]
@@ -90,7 +99,7 @@ pub enum StoreError {
         found: String,
     },
     /// A stored value is not one that this service writes.
-    #[error("{key} holds neither JSON nor MessagePack: {words}")]
+    #[error("{key} holds something that this service does not write: {words}")]
     Undecodable {
         /// The key.
         key: String,
@@ -106,6 +115,7 @@ impl StoreError {
         match self {
             // An older epoch on record means that the server went back to an older state.
             Self::Fenced { found, own } => Action::Fenced(found.filter(|found| found.epoch >= own.epoch)),
+            Self::Regressed { .. } => Action::Regressed,
             Self::WrongType { .. } | Self::Undecodable { .. } => Action::Skip,
             Self::Unreachable { .. }
             | Self::Timeout { .. }

@@ -5,10 +5,17 @@
 //!
 //! Invariant: consumers read these names; they are part of the service's promise.
 
+use super::checkpoint::Place;
+
 /// The sorted set of active tokens.
 pub(super) const ACTIVE: &str = "tokens:active";
 /// The result key of the clock of the last write.
 pub(super) const LAST_UPDATE: &str = "last_update";
+
+/// How the service's shards come about.
+pub(super) const LAYOUT: &str = "aggregator:{service}:layout";
+/// Who serves where one host serves all.
+pub(super) const LEASE: &str = "aggregator:{service}:lease";
 
 /// The key of one of a token's values.
 pub(super) fn of_token(address: &str, result_key: &str) -> String {
@@ -28,4 +35,14 @@ pub(super) fn owner(scope: &str) -> String {
 /// The key of the number of the last write that a scope has taken.
 pub(super) fn written(scope: &str) -> String {
     format!("aggregator:{{{scope}}}:written")
+}
+
+/// The key of the head of a plugin's checkpoint.
+pub(super) fn head(shard: u32, plugin: &str) -> String {
+    format!("aggregator:{{shard-{shard}}}:head:{plugin}")
+}
+
+/// The key of a page of a plugin's checkpoint.
+pub(super) fn page(shard: u32, plugin: &str, (part, index): Place) -> String {
+    format!("aggregator:{{shard-{shard}}}:page:{plugin}:{part}:{index}")
 }

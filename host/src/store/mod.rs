@@ -2,13 +2,17 @@
 //!
 //! Both follow the same rules. A shard has an owner record; [`Store::claim`] writes it, and every
 //! [`Store::write`] compares it before it changes anything, so that a process that was frozen and
-//! replaced cannot overwrite newer values. Values are absolute: writing a chunk twice does no harm.
+//! replaced cannot overwrite newer values. Values are absolute: writing a chunk twice does no harm. The
+//! same holds for a cell's checkpoint: its pages are staged, then a commit makes it the one that counts.
+//!
+//! A store may forget what it had acknowledged: it then takes no write until the shard is claimed again.
 //!
 //! Not for deciding what is written, nor for trying again: errors say by [`StoreError::action`] what the
 //! caller does.
 //!
 //! Invariant: only this folder names the `redis` crate, and nothing here waits without a limit.
 
+mod checkpoint;
 mod chunk;
 mod decode;
 mod error;
@@ -16,17 +20,20 @@ mod keys;
 mod memory;
 mod owner;
 mod redis;
+mod service;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use self::checkpoint::{Commit, Head, Part, SavedMark, StagedPage};
 pub use self::chunk::{Chunk, Row};
 pub use self::error::{Action, OpenError, StoreError};
 pub use self::memory::MemoryStore;
 pub use self::owner::Owner;
 pub use self::redis::RedisStore;
+pub use self::service::{LayoutRecord, Lease};
 use crate::config;
 
 /// A store of results.
@@ -35,7 +42,7 @@ pub enum Store {
     /// A Redis server.
     Redis(Box<RedisStore>),
     /// This process's memory.
-    Memory(MemoryStore),
+    Memory(Box<MemoryStore>),
 }
 
 /// All results of one token, as last written.
@@ -59,7 +66,7 @@ impl Store {
     /// Makes an empty store in memory.
     #[must_use]
     pub fn memory() -> Self {
-        Self::Memory(MemoryStore::default())
+        Self::Memory(Box::default())
     }
 
     /// Writes a chunk if its owner still owns the shard, and nothing of it otherwise.
@@ -118,6 +125,145 @@ impl Store {
         match self {
             Self::Redis(store) => store.ping().await,
             Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Says which of these shards the store has gone back on: it no longer has what it acknowledged to
+    /// this process. Shards that this process has not claimed, or that another one owns, are not named.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn forgotten(&self, shards: &[u32]) -> Result<Vec<u32>, StoreError> {
+        match self {
+            Self::Redis(store) => store.forgotten(shards).await,
+            Self::Memory(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Stores a page of a checkpoint that is being written. Without a commit it goes by itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when another owner is on record, [`StoreError::Regressed`] when the store
+    /// has forgotten earlier writes; nothing is written then.
+    pub async fn stage(&self, page: &StagedPage) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.stage(page).await,
+            Self::Memory(store) => store.stage(page),
+        }
+    }
+
+    /// Makes a checkpoint the one that counts, and removes the parts that it replaces.
+    ///
+    /// # Errors
+    /// As [`Store::stage`]; [`StoreError::Regressed`] also when a page that the head names is missing.
+    pub async fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.commit(commit).await,
+            Self::Memory(store) => store.commit(commit),
+        }
+    }
+
+    /// Reads the head of a plugin's checkpoint; none where there is no checkpoint.
+    ///
+    /// # Errors
+    /// When the store cannot be reached; [`StoreError::Undecodable`] when the head is of another format.
+    pub async fn head(&self, shard: u32, plugin: &str) -> Result<Option<Head>, StoreError> {
+        match self {
+            Self::Redis(store) => store.head(shard, plugin).await,
+            Self::Memory(store) => Ok(store.head(shard, plugin)),
+        }
+    }
+
+    /// Reads a page of a checkpoint.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn page(
+        &self,
+        shard: u32,
+        plugin: &str,
+        part: u64,
+        index: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Redis(store) => store.page(shard, plugin, (part, index)).await,
+            Self::Memory(store) => Ok(store.page(shard, plugin, (part, index))),
+        }
+    }
+
+    /// Removes the head of a plugin's checkpoint and these parts.
+    ///
+    /// # Errors
+    /// As [`Store::stage`].
+    pub async fn drop_checkpoint(
+        &self,
+        shard: u32,
+        owner: Owner,
+        plugin: &str,
+        parts: &[Part],
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.drop_checkpoint(shard, owner, plugin, parts).await,
+            Self::Memory(store) => store.drop_checkpoint(shard, owner, plugin, parts),
+        }
+    }
+
+    /// Reads how the service was laid out when it last said so.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or the record is not one that this service writes.
+    pub async fn layout(&self) -> Result<Option<LayoutRecord>, StoreError> {
+        match self {
+            Self::Redis(store) => store.layout().await,
+            Self::Memory(store) => Ok(store.layout()),
+        }
+    }
+
+    /// Writes how the service is laid out.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn set_layout(&self, layout: &LayoutRecord) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.set_layout(layout).await,
+            Self::Memory(store) => {
+                store.set_layout(layout);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads who serves.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or the record is not one that this service writes.
+    pub async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        match self {
+            Self::Redis(store) => store.lease().await,
+            Self::Memory(store) => Ok(store.lease()),
+        }
+    }
+
+    /// Puts `new` in the place of the lease if that is still exactly `seen`; says whether it was.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses; the lease may have been taken all the same.
+    pub async fn take_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<bool, StoreError> {
+        match self {
+            Self::Redis(store) => store.take_lease(seen, new).await,
+            Self::Memory(store) => Ok(store.take_lease(seen, new)),
+        }
+    }
+
+    /// Removes the lease if holder and epoch are still those of `own`, whatever its beat; says whether
+    /// they were.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses; the lease may have been removed all the same.
+    pub async fn release_lease(&self, own: &Lease) -> Result<bool, StoreError> {
+        match self {
+            Self::Redis(store) => store.release_lease(own).await,
+            Self::Memory(store) => Ok(store.release_lease(own)),
         }
     }
 }

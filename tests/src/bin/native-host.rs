@@ -14,7 +14,7 @@ use aggregator_tests::native::NativePlugin;
 fn main() -> ExitCode {
     let run = cli::run_with(|config| {
         let configuration = catalog::default_configuration(&config.plugins);
-        let running = Running::new(Arc::new(NativePlugin::new()), &configuration);
+        let running = Running::new(Arc::new(NativePlugin::new()), &configuration, "native");
         running.map(|plugin| vec![plugin]).map_err(|error| AppError::Config(error.to_string()))
     });
     match run {

@@ -6,8 +6,7 @@
 //! Invariant: the epochs that a process is given for a scope rise, also when the server has forgotten
 //! the record in between.
 
-use std::collections::HashMap;
-use std::sync::{LazyLock, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
 use super::super::error::StoreError;
 use super::super::keys;
@@ -29,10 +28,11 @@ impl RedisStore {
             let owner = Owner { epoch: stored.max(self.last_epoch(scope)) + 1, id };
             let mut command = SCRIPT.command(2, 3, 256);
             command.arg(&key).arg(keys::written(scope));
-            command.arg(found).arg(owner.to_string()).arg(self.next_try());
+            let number = self.next_try();
+            command.arg(found).arg(owner.to_string()).arg(number);
             let replaced: i64 = SCRIPT.call(self.writer(0), &command, &key).await?;
             if replaced == 1 {
-                self.lock_epochs().insert(scope.to_owned(), owner.epoch);
+                self.claims.claimed(scope, owner, number);
                 return Ok(owner);
             }
         }
@@ -48,10 +48,6 @@ impl RedisStore {
     }
 
     fn last_epoch(&self, scope: &str) -> u64 {
-        self.lock_epochs().get(scope).copied().unwrap_or(0)
-    }
-
-    fn lock_epochs(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.claims.of(scope).map_or(0, |claim| claim.owner.epoch)
     }
 }

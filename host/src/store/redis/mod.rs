@@ -1,26 +1,32 @@
 //! The store in Redis.
 //!
-//! Every change is one script call that compares the owner record first (`write.lua`, `claim.lua`). A
+//! Every change of a shard is one script call that compares the owner record first (`fence.lua`). A
 //! shard's calls travel over one connection, in their order. A call that was given up may still reach
 //! the server later, over a connection that this side has abandoned: therefore each try of a write has
-//! a number, and the script takes none that is not above the last one.
+//! a number, and the script takes none that is not above the last one. The number also tells when the
+//! server has gone back to an older state: it is below the last one that this side has seen acknowledged.
 //!
 //! Not for trying again. Invariant: a write that the server takes late changes nothing.
 
-mod answer;
+mod attempt;
+mod checkpoint;
 mod claim;
+mod claims;
+mod forgotten;
 mod link;
 mod script;
+mod service;
 mod tls;
 mod write;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use super::error::{OpenError, StoreError};
 use super::{TokenResults, decode, keys};
 use crate::config;
+use claims::Claims;
 use link::Link;
 
 /// Results in Redis.
@@ -28,12 +34,12 @@ use link::Link;
 pub struct RedisStore {
     /// Connections for writes; a shard always uses the same one.
     writers: Vec<Link>,
-    /// The connection for reads, which so never wait behind a chunk.
+    /// The connection for reads and for records of the whole service, which so never wait behind a chunk.
     reader: Link,
     /// The number of the last try of a write, of all shards.
     tries: AtomicU64,
-    /// The last epoch that this process was given, by scope: epochs rise even when the server forgets.
-    epochs: Mutex<HashMap<String, u64>>,
+    /// The claims of this process: epochs rise even when the server forgets, and it is noticed.
+    claims: Claims,
 }
 
 impl RedisStore {
@@ -46,7 +52,7 @@ impl RedisStore {
             writers: (0..config.pool_size.max(1)).map(|_| link()).collect(),
             reader: link(),
             tries: AtomicU64::new(0),
-            epochs: Mutex::default(),
+            claims: Claims::default(),
         })
     }
 
@@ -88,6 +94,13 @@ impl RedisStore {
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let _pong: String = self.reader.call(&redis::cmd("PING"), "PING", "the connection").await?;
         Ok(())
+    }
+
+    /// Reads a key.
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut command = redis::cmd("GET");
+        command.arg(key);
+        self.reader.call(&command, "GET", key).await
     }
 
     /// Numbers a try.

@@ -1,33 +1,9 @@
-//! One suite for every store.
+//! One suite for every store: results and owners.
 
 use std::sync::Arc;
 
-use super::server::Server;
-use super::{CLOCK_MS, KEY, chunk, value};
+use super::{CLOCK_MS, KEY, chunk, promises, value};
 use crate::store::{Action, Owner, Store, StoreError};
-
-/// Makes each promise a test of either store; each Redis is one of the test's own.
-macro_rules! promises {
-    ($($promise:ident),* $(,)?) => {
-        mod memory {
-            $(
-                #[tokio::test]
-                async fn $promise() {
-                    super::$promise(&super::Store::memory()).await;
-                }
-            )*
-        }
-        mod redis {
-            $(
-                #[tokio::test]
-                async fn $promise() {
-                    let server = super::Server::start();
-                    super::$promise(&server.store()).await;
-                }
-            )*
-        }
-    };
-}
 
 promises!(
     a_written_chunk_is_read_back,

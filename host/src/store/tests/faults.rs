@@ -3,13 +3,16 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::relay::Relay;
 use super::server::Server;
-use super::{chunk, value};
+use super::{checkpoint, chunk, commit, loaded, page, value};
 use crate::config;
-use crate::store::{Action, OpenError, Store, StoreError};
+use crate::store::{Action, OpenError, Part, Store, StoreError};
 
 /// Tries until trying again is not what the store asks for, as a writer does.
-async fn until_not_retry<T>(call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) async fn until_not_retry<T>(
+    call: impl AsyncFn() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let give_up = Instant::now() + Duration::from_secs(20);
     loop {
         match call().await {
@@ -96,6 +99,57 @@ async fn many_callers_do_not_queue_for_a_frozen_server() {
     }
     assert!(began.elapsed() < 10 * limit, "{:?}", began.elapsed());
     server.signal("CONT");
+}
+
+#[tokio::test]
+async fn a_connection_cut_within_a_commit_leaves_it_whole_or_absent() {
+    let server = Server::start();
+    server.wait();
+    let relay = Relay::to(server.port);
+    let mut config = with_limit(&server, Duration::from_secs(5));
+    config.url = format!("redis://127.0.0.1:{}/0", relay.port);
+    let (store, reader) = (Store::redis(&config).unwrap(), server.store());
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    let new = [vec![1; 3_000], vec![2; 3_000]];
+    let mut absent = 0;
+    // The first one also sends the script; it is not cut.
+    for cut in [u64::MAX, 0, 1, 40, 300, 700, 2_000, 3_300, 3_600, u64::MAX] {
+        checkpoint(&store, owner, 1, &[b"old"]).await.unwrap();
+        store.stage(&page(owner, 2, 0, &new[0])).await.unwrap();
+        let mut end = commit(owner, &[(2, 2)]);
+        end.last_page = Some(page(owner, 2, 1, &new[1]));
+        end.replaced = vec![Part { id: 1, pages: 1 }];
+        relay.cut_after(cut);
+        let first = store.commit(&end).await;
+        let found = loaded(&reader).await.unwrap();
+        assert!(found == new || found == [b"old"], "{cut}: {} pages", found.len());
+        if let Err(error) = first {
+            assert_eq!(error.action(), Action::Retry, "{cut}: {error}");
+            absent += u32::from(found != new);
+        } else {
+            assert!(found == new);
+        }
+        relay.cut_after(u64::MAX);
+        until_not_retry(|| store.commit(&end)).await.unwrap();
+        assert!(loaded(&reader).await.unwrap() == new);
+    }
+    assert!(absent >= 5, "{absent}");
+}
+
+#[tokio::test]
+async fn a_commit_that_a_frozen_server_takes_late_is_no_older_than_what_came_after() {
+    let server = Server::start();
+    server.wait();
+    let store = Store::redis(&with_limit(&server, Duration::from_millis(300))).unwrap();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
+    server.signal("STOP");
+    let error = checkpoint(&store, owner, 1, &[b"late"]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Timeout { .. }), "{error}");
+    server.signal("CONT");
+    until_not_retry(|| checkpoint(&store, owner, 1, &[b"b"])).await.unwrap();
+    assert_eq!(loaded(&store).await.unwrap(), [b"b"]);
+    assert_eq!(store.forgotten(&[3]).await.unwrap(), [0_u32; 0]);
 }
 
 /// Makes a certificate for 127.0.0.1 in the server's directory, signed by itself.

@@ -3,8 +3,8 @@
 use redis::Commands;
 
 use super::server::Server;
-use super::{chunk, value};
-use crate::store::{Action, Owner, Store, StoreError};
+use super::{checkpoint, chunk, commit, page, value};
+use crate::store::{Action, LayoutRecord, Lease, Owner, Part, Store, StoreError};
 
 #[tokio::test]
 async fn keys_have_their_names_and_their_time_to_live() {
@@ -37,6 +37,62 @@ async fn keys_have_their_names_and_their_time_to_live() {
     let left_ms: i64 = raw.pttl("token:a:aggregates").unwrap();
     assert_eq!(left_ms, -1);
     drop(raw);
+}
+
+#[tokio::test]
+async fn staged_pages_go_by_themselves_and_committed_ones_stay() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    let mut raw = server.raw();
+    let mut left_ms = |key: &str| -> i64 { raw.pttl(format!("aggregator:{{shard-3}}:{key}")).unwrap() };
+    for index in 0..2 {
+        store.stage(&page(owner, 1, index, b"a")).await.unwrap();
+        let left_ms = left_ms(&format!("page:sliding-window:1:{index}"));
+        assert!((3_500_000..=3_600_000).contains(&left_ms), "{left_ms}");
+    }
+    let mut end = commit(owner, &[(1, 3)]);
+    end.last_page = Some(page(owner, 1, 2, b"c"));
+    store.commit(&end).await.unwrap();
+    for key in [
+        "head:sliding-window",
+        "page:sliding-window:1:0",
+        "page:sliding-window:1:1",
+        "page:sliding-window:1:2",
+    ] {
+        assert_eq!(left_ms(key), -1, "{key}");
+    }
+    store.drop_checkpoint(3, owner, "sliding-window", &[Part { id: 1, pages: 3 }]).await.unwrap();
+    let mut keys: Vec<String> = server.raw().keys("*").unwrap();
+    keys.sort();
+    assert_eq!(keys, ["aggregator:{shard-3}:owner", "aggregator:{shard-3}:written"]);
+}
+
+#[tokio::test]
+async fn records_of_the_service_are_texts() {
+    let server = Server::start();
+    let store = server.store();
+    let lease = Lease { id: 0xabc, epoch: 7, beat: 42, holder: "host-1".to_owned() };
+    assert!(store.take_lease(None, &lease).await.unwrap());
+    let layout =
+        LayoutRecord { mode: "by-token".to_owned(), shards: 0, topic: "t".to_owned(), topic_id: None };
+    store.set_layout(&layout).await.unwrap();
+    let mut raw = server.raw();
+    let text: String = raw.get("aggregator:{service}:lease").unwrap();
+    assert_eq!(text, "7:00000000000000000000000000000abc:42:host-1");
+    let text: String = raw.get("aggregator:{service}:layout").unwrap();
+    assert_eq!(text, r#"{"mode":"by-token","shards":0,"topic":"t","topic_id":null}"#);
+    let () = raw.set("aggregator:{service}:lease", "planted").unwrap();
+    let () = raw.set("aggregator:{service}:layout", "planted").unwrap();
+    let () = raw.set("aggregator:{shard-3}:head:sliding-window", "planted").unwrap();
+    for error in [
+        store.lease().await.unwrap_err(),
+        store.layout().await.unwrap_err(),
+        store.head(3, "sliding-window").await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::Undecodable { .. }), "{error}");
+        assert_eq!(error.action(), Action::Skip);
+    }
 }
 
 #[tokio::test]
@@ -115,6 +171,53 @@ async fn a_forbidden_command_is_named_before_anything_is_written() {
         rules(allowed);
     }
     store.write(&rows).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_checkpoint_without_permission_is_refused_before_anything_is_written() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
+    store.stage(&page(owner, 2, 0, b"b")).await.unwrap();
+    let rules = |rule: &str| {
+        let mut raw = server.raw();
+        redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).query::<()>(&mut raw).unwrap();
+    };
+    let mut end = commit(owner, &[(2, 2)]);
+    end.last_page = Some(page(owner, 2, 1, b"c"));
+    end.replaced = vec![Part { id: 1, pages: 1 }];
+    for command in ["SET", "PERSIST", "UNLINK", "EXISTS"] {
+        rules(&format!("-{}", command.to_lowercase()));
+        let error = store.commit(&end).await.unwrap_err();
+        assert_eq!(error.action(), Action::Retry);
+        assert!(error.to_string().contains("permission"), "{command}: {error}");
+        assert_eq!(super::loaded(&store).await.unwrap(), [b"a"], "{command}");
+        assert_eq!(store.page(3, "sliding-window", 2, 1).await.unwrap(), None, "{command}");
+        rules(&format!("+{}", command.to_lowercase()));
+    }
+    store.commit(&end).await.unwrap();
+    assert_eq!(super::loaded(&store).await.unwrap(), [b"b", b"c"]);
+}
+
+#[tokio::test]
+async fn a_full_server_takes_no_part_of_a_commit() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
+    let set = |bytes: &str| {
+        let mut raw = server.raw();
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).query::<()>(&mut raw).unwrap();
+    };
+    set("1");
+    let error = checkpoint(&store, owner, 2, &[b"b"]).await.unwrap_err();
+    assert_eq!(error.action(), Action::Retry);
+    assert!(error.to_string().contains("OOM"), "{error}");
+    assert_eq!(super::loaded(&store).await.unwrap(), [b"a"]);
+    set("0");
+    checkpoint(&store, owner, 2, &[b"b"]).await.unwrap();
+    assert_eq!(super::loaded(&store).await.unwrap(), [b"b"]);
 }
 
 #[tokio::test]

@@ -5,6 +5,9 @@
 //! lanes, and goes on serving its own inbox and flushes; so two full inboxes cannot wait for each
 //! other.
 
+mod owned;
+mod owning;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,36 +16,68 @@ use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
 
 use super::Shared;
 use super::batch::{Fetch, Mark};
-use super::cell::Sight;
 use super::cell_clock::Now;
-use super::flush::{Flushed, flush};
 use super::lane::Lane;
 use super::rejections::DeadLetter;
 use super::route::{Routed, route};
-use super::shard::Shard;
 use super::status::{self, TokenStatus};
-use super::writer::{self, WriterHandle};
-use crate::health::Part;
 use crate::trade::{Decoder, Rejected, Rows};
+use owned::Owned;
 
 /// The longest time a worker sleeps, so that it is seen to be alive.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How soon a worker looks again when a lane waits for another partition, or a dead letter for room.
 const RETRY_WAIT: Duration = Duration::from_millis(1);
+/// How long dead letters may take to find room at the end.
+const LETTERS_WITHIN: Duration = Duration::from_secs(1);
 /// How many events are served before the timers are looked at again.
 const EVENTS_AT_ONCE: usize = 16;
 
+/// Where a cell starts.
+#[derive(Debug, Clone, Default)]
+pub struct CellStart {
+    /// The only partition that feeds it; none: all do.
+    pub fed_by: Option<i32>,
+    /// Its vector; none when it starts with nothing.
+    pub vector: Option<BTreeMap<i32, i64>>,
+}
+
+/// Where the cells of a worker start.
+#[derive(Debug, Default)]
+pub struct Resume {
+    /// Each cell.
+    pub cells: Vec<CellStart>,
+    /// How far each partition was decoded, counted and judged.
+    pub decoded: BTreeMap<i32, i64>,
+}
+
+/// A partition that will be read, for the worker that decodes it.
+pub struct Assignment {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that will be read.
+    pub next: i64,
+    /// Offsets that were saved before mean nothing any more: the topic is another one.
+    pub reset: bool,
+    /// Where its batches come from; none for those who only learn that its marks will come.
+    pub lane: Option<Lane>,
+}
+
 /// What a worker is told.
 pub enum Event {
-    /// A partition is assigned; the lane is given to the worker that decodes it, the others only
-    /// learn that its marks will come.
-    Assign {
-        /// The partition.
-        partition: i32,
-        /// The first offset that will be read.
-        next: i64,
-        /// Where its batches come from.
-        lane: Option<Lane>,
+    /// Own the shards that these partitions feed, and say where their cells start.
+    Open {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// Answered when every checkpoint is in its cell.
+        reply: Sender<Resume>,
+    },
+    /// A partition is assigned.
+    Assign(Assignment),
+    /// Another process owns what was ours: drop all shards as they are, and answer.
+    Drop {
+        /// Answered when they are gone.
+        done: Sender<()>,
     },
     /// A partition goes: finish it, write its results, and answer.
     Revoke {
@@ -62,11 +97,8 @@ pub enum Event {
     Batch(Arc<Routed>),
     /// Something outside the inbox may have changed: a lane, the writer's room.
     Wake,
-    /// The store has forgotten results of a shard.
-    Rewrite {
-        /// The shard.
-        shard: u32,
-    },
+    /// The store seems to have forgotten what it accepted of these shards.
+    Probe(Vec<u32>),
     /// Somebody asks for the busiest tokens.
     Tokens {
         /// How many at most.
@@ -96,30 +128,24 @@ impl WorkerHandle {
 
     /// Makes the worker look around. A full inbox keeps it awake anyway.
     pub fn wake(&self) {
-        drop(self.inbox.try_send(Event::Wake));
+        self.offer(Event::Wake);
+    }
+
+    /// Sends an event that may be lost where the inbox is full, since it is repeated.
+    pub fn offer(&self, event: Event) {
+        drop(self.inbox.try_send(event));
     }
 
     /// Sends an event; waits for room. Not for workers. A worker that has ended takes nothing.
     pub fn send(&self, event: Event) {
         drop(self.inbox.send(event));
     }
-
-    /// Sends an event from a task.
-    pub async fn post(&self, mut event: Event) {
-        while let Err(TrySendError::Full(back)) = self.inbox.try_send(event) {
-            event = back;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
 }
 
-/// A shard with its writer.
-struct Owned {
-    shard: Shard,
-    writer: WriterHandle,
-    task: tokio::task::JoinHandle<()>,
-    /// The last flush left rows behind.
-    more: bool,
+/// Somebody who waits until shards are open.
+struct Waiting {
+    shards: Vec<u32>,
+    reply: Sender<Resume>,
 }
 
 /// The state of the thread.
@@ -130,6 +156,7 @@ pub(super) struct Worker {
     /// All workers' inboxes by index; our own is not used.
     peers: Vec<WorkerHandle>,
     shards: BTreeMap<u32, Owned>,
+    waiting: Vec<Waiting>,
     lanes: Vec<Lane>,
     /// Where the round over the lanes goes on.
     next_lane: usize,
@@ -160,6 +187,7 @@ impl Worker {
             inbox,
             peers,
             shards: BTreeMap::new(),
+            waiting: Vec::new(),
             lanes: Vec::new(),
             next_lane: 0,
             decoder,
@@ -175,12 +203,6 @@ impl Worker {
 
     /// Serves events, lanes and flushes until told to finish.
     pub(super) fn run(mut self) {
-        if self.shared.layout.shuffles() {
-            let (layout, index) = (self.shared.layout, self.index);
-            (0..layout.shards)
-                .filter(|&shard| layout.worker(shard) == index)
-                .for_each(|shard| self.open(shard));
-        }
         loop {
             self.shared.health.beat(self.index, self.shared.clock.monotonic_ms());
             for _ in 0..EVENTS_AT_ONCE {
@@ -191,6 +213,7 @@ impl Worker {
                 }
             }
             self.unpark();
+            self.hear();
             self.flush_due();
             let busy = self.may_take() && self.take_next();
             if !busy {
@@ -205,15 +228,21 @@ impl Worker {
 
     fn serve(&mut self, event: Event) {
         match event {
-            Event::Assign { partition, next, lane } => self.assign(partition, next, lane),
+            Event::Open { partitions, reply } => self.open(&partitions, reply),
+            Event::Assign(assignment) => self.assign(assignment),
             Event::Revoke { partition, done } => self.revoke(partition, &done),
+            Event::Drop { done } => self.drop_all(&done),
             Event::Absent { partition, absent } => {
                 for cell in self.shards.values_mut().flat_map(|owned| &mut owned.shard.cells) {
                     cell.clock.set_absent(partition, absent);
                 }
             }
             Event::Batch(routed) => self.take(&routed),
-            Event::Rewrite { shard } => self.rewrite(shard),
+            Event::Probe(shards) => {
+                for (&id, owned) in self.shards.iter().filter(|(id, _)| shards.contains(id)) {
+                    owned.writer.probe(id);
+                }
+            }
             Event::Tokens { limit, sort, reply } => {
                 let shards = self.shards.values().map(|owned| &owned.shard);
                 drop(reply.send(status::tokens(shards, limit, sort)));
@@ -226,86 +255,19 @@ impl Worker {
         }
     }
 
-    /// Opens a shard with empty cells.
-    fn open(&mut self, id: u32) {
-        let shared = &self.shared;
-        match Shard::new(id, &shared.plugins, shared.rules.clock, Sight::Visible) {
-            Ok(shard) => {
-                let handle = self.peers[self.index].clone();
-                let (writer, task) = writer::start(id, Arc::clone(&shared.writing), handle, &shared.runtime);
-                self.shards.insert(id, Owned { shard, writer, task, more: false });
-            }
-            Err(error) => {
-                tracing::error!(shard = id, %error, "Shard cannot be opened");
-                shared.health.fail(Part::Plugins, &format!("shard {id}"), &error.to_string());
-            }
-        }
-    }
-
-    fn assign(&mut self, partition: i32, next: i64, lane: Option<Lane>) {
-        if !self.shared.layout.shuffles() {
-            self.open(self.shared.layout.shard(0, partition));
-        }
-        for owned in self.shards.values_mut().filter(|owned| feeds(&self.shared, partition, owned.shard.id)) {
-            for cell in &mut owned.shard.cells {
-                cell.clock.assign(partition, next);
-            }
-        }
-        self.lanes.extend(lane);
-    }
-
-    fn revoke(&mut self, partition: i32, done: &Sender<()>) {
-        self.lanes.retain(|lane| lane.partition != partition);
-        self.shared.front.leave(partition);
-        if self.shared.layout.shuffles() {
-            for cell in self.shards.values_mut().flat_map(|owned| &mut owned.shard.cells) {
-                cell.clock.revoke(partition);
-            }
-        } else if let Some(owned) = self.shards.remove(&self.shared.layout.shard(0, partition)) {
-            self.close(owned, self.shared.revoke_deadline);
-        }
-        done.send(()).ok();
-    }
-
-    /// Writes what a shard has left and waits for its writer, within a deadline.
-    fn close(&mut self, mut owned: Owned, deadline: Duration) {
-        let until = Instant::now() + deadline;
-        while flush(&mut owned.shard, &owned.writer, &self.shared, self.now()) == Flushed::More
-            || !owned.writer.is_idle()
-        {
-            if Instant::now() >= until {
-                tracing::warn!(shard = owned.shard.id, "Results not written in time; given up");
-                owned.task.abort();
-                break;
-            }
-            std::thread::sleep(RETRY_WAIT);
-        }
-        drop(owned.writer);
-        let remaining = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-        let ended = self.shared.runtime.block_on(async { tokio::time::timeout(remaining, owned.task).await });
-        if !matches!(ended, Ok(Ok(()))) {
-            self.shared.unwritten.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-        self.shared.board.drop_shard(owned.shard.id);
-        self.shared.metrics.plugins.drop_shard(owned.shard.id);
-    }
-
-    fn rewrite(&mut self, shard: u32) {
-        if let Some(owned) = self.shards.get_mut(&shard) {
-            for cell in &mut owned.shard.cells {
-                cell.touch_all(&mut owned.shard.tokens);
-            }
-        }
-    }
-
     fn may_take(&mut self) -> bool {
+        self.hand_letters_on() && self.taking && self.parked.is_empty()
+    }
+
+    /// Hands on dead letters that found no room; says whether none is left.
+    fn hand_letters_on(&mut self) -> bool {
         while let Some(letter) = self.letters.pop_front() {
             if let Some(letter) = self.shared.rejections.hand_on(letter) {
                 self.letters.push_front(letter);
-                break;
+                return false;
             }
         }
-        self.taking && self.parked.is_empty() && self.letters.is_empty()
+        true
     }
 
     /// Takes one batch from the next lane that has one and may be read; false where there is none.
@@ -343,13 +305,16 @@ impl Worker {
             );
         }
         let mark = self.mark(lane, &fetch);
-        if !self.rejected.is_empty() {
+        let replayed = fetch.next <= self.lanes[lane].decoded;
+        if !replayed {
             let mut rejected = std::mem::take(&mut self.rejected);
             self.shared.rejections.reject(fetch.partition, &*fetch.records, &mut rejected, &mut self.letters);
             self.rejected = rejected;
+            self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
+            self.shared.board.partition(fetch.partition, |status| status.decoded = fetch.next);
         }
-        self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
-        let routed = Arc::new(route(&self.rows, &self.shared.layout, mark, fetch.records, taken_at));
+        let routed = route(&self.rows, &self.shared.layout, mark, fetch.records, replayed, taken_at);
+        let routed = Arc::new(routed);
         if self.shared.layout.shuffles() {
             for peer in (0..self.peers.len()).filter(|&peer| peer != self.index) {
                 self.parked.push_back((peer, Arc::clone(&routed)));
@@ -410,11 +375,14 @@ impl Worker {
             trades += taken.trades;
             new_tokens += taken.new_in_period;
         }
-        if !late.is_empty() {
+        if !late.is_empty() && !routed.replayed {
             let partition = routed.mark.partition;
             self.shared.rejections.reject(partition, &*routed.records, &mut late, &mut self.letters);
         }
-        self.shared.metrics.trades.inc_by(trades);
+        match routed.replayed {
+            true => self.shared.metrics.replayed.inc_by(trades),
+            false => self.shared.metrics.trades.inc_by(trades),
+        }
         self.shared.throughput.add(trades, new_tokens);
         if routed.finish() && routed.mark.next > routed.mark.first {
             let took = routed.taken_at.elapsed();
@@ -431,14 +399,13 @@ impl Worker {
             self.next_flush = (self.next_flush + interval).max(Instant::now());
         }
         let now = self.now();
-        for owned in self.shards.values_mut() {
-            let room_for_rest = owned.more && owned.writer.has_room();
-            if !due && !room_for_rest {
-                continue;
+        for owned in self.shards.values_mut().filter(|owned| owned.ready) {
+            if due || (owned.more && owned.writer.has_room()) {
+                let began = Instant::now();
+                owned.flush(&self.shared, now);
+                self.shared.metrics.flush(began.elapsed());
             }
-            let began = Instant::now();
-            owned.more = flush(&mut owned.shard, &owned.writer, &self.shared, now) == Flushed::More;
-            self.shared.metrics.flush(began.elapsed());
+            owned.checkpoint(&self.shared, now);
             if due {
                 status::post(&self.shared, self.index, &owned.shard);
             }
@@ -463,9 +430,15 @@ impl Worker {
     }
 
     fn finish(mut self) {
-        let deadline = self.shared.revoke_deadline;
-        for owned in std::mem::take(&mut self.shards).into_values() {
-            self.close(owned, deadline);
+        let shards = std::mem::take(&mut self.shards).into_values().collect();
+        self.close(shards);
+        let until = Instant::now() + LETTERS_WITHIN;
+        while !self.hand_letters_on() {
+            if Instant::now() >= until {
+                tracing::error!(letters = self.letters.len(), "Dead letters given up");
+                return;
+            }
+            std::thread::sleep(RETRY_WAIT);
         }
     }
 }

@@ -5,12 +5,17 @@
 //!
 //! Invariant: a call holds the lock from the comparison of the owner to its last change.
 
+mod checkpoint;
+mod service;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::checkpoint::{Head, Place};
 use super::chunk::{Chunk, Row};
 use super::error::StoreError;
 use super::owner::Owner;
+use super::service::{LayoutRecord, Lease};
 use super::{TokenResults, decode, keys};
 use crate::clock::rfc3339;
 
@@ -24,6 +29,18 @@ pub struct MemoryStore {
 struct State {
     owners: HashMap<String, Owner>,
     tokens: HashMap<Arc<str>, Token>,
+    /// By shard and plugin.
+    checkpoints: HashMap<(u32, Arc<str>), Checkpoint>,
+    layout: Option<LayoutRecord>,
+    lease: Option<Lease>,
+}
+
+/// A cell's checkpoint, and pages of the next one.
+#[derive(Debug, Default)]
+struct Checkpoint {
+    /// None before the first commit.
+    head: Option<Head>,
+    pages: HashMap<Place, Vec<u8>>,
 }
 
 /// What is known of one token.
@@ -44,10 +61,7 @@ struct Leading {
 impl MemoryStore {
     pub(super) fn write(&self, chunk: &Chunk) -> Result<(), StoreError> {
         let mut state = self.lock();
-        let found = state.owners.get(&keys::shard(chunk.shard)).copied();
-        if found != Some(chunk.owner) {
-            return Err(StoreError::Fenced { found, own: chunk.owner });
-        }
+        state.compare(chunk.shard, chunk.owner)?;
         for (row, value) in chunk.values() {
             let token = state.tokens.entry(Arc::clone(&row.token)).or_default();
             token.take(chunk, row, value);
@@ -94,6 +108,14 @@ impl MemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Refuses everybody but the shard's owner.
+    fn compare(&self, shard: u32, own: Owner) -> Result<(), StoreError> {
+        let found = self.owners.get(&keys::shard(shard)).copied();
+        if found == Some(own) { Ok(()) } else { Err(StoreError::Fenced { found, own }) }
     }
 }
 

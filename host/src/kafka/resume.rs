@@ -1,0 +1,116 @@
+//! Where an assigned partition is read from: by what the cells were saved with, or by the rules of a
+//! first start.
+//!
+//! Not for asking anybody. Invariant: reading starts at the smallest offset that any cell needs, and a
+//! loss is said once, in records.
+
+use std::collections::BTreeSet;
+
+use super::offsets::Span;
+use super::partition::Begin;
+use crate::pipeline::{CellStart, Resume};
+
+/// How a partition is begun.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) begin: Begin,
+    /// Before this offset everything was counted and judged by a process that ended since.
+    pub(super) decoded: i64,
+    /// Offsets that were deleted before some cell had read them.
+    pub(super) gap: i64,
+    /// The topic is another one: saved offsets mean nothing.
+    pub(super) reset: bool,
+}
+
+/// Finds where a partition is begun.
+pub(super) fn start(span: &Span, resumes: &[Resume]) -> Start {
+    let feeds = |cell: &&CellStart| cell.fed_by.is_none_or(|partition| partition == span.partition);
+    let needs = |cell: &CellStart| match &cell.vector {
+        // A partition that a saved cell does not know came later: all of it is new.
+        Some(vector) => vector.get(&span.partition).copied().unwrap_or(span.low),
+        None => span.start,
+    };
+    let cells = resumes.iter().flat_map(|resume| &resume.cells);
+    let positions: BTreeSet<i64> = cells.filter(feeds).map(needs).collect();
+    let decoded = resumes.iter().filter_map(|resume| resume.decoded.get(&span.partition)).max();
+    let decoded = decoded.copied().unwrap_or(i64::MIN);
+    let first = positions.first().copied().unwrap_or(span.start);
+    if positions.last().is_some_and(|last| *last > span.end) {
+        let begin = Begin { next: span.low, ..Begin::default() };
+        return Start { begin, decoded: i64::MIN, gap: 0, reset: true };
+    }
+    let next = first.max(span.low);
+    let cuts = positions.into_iter().chain([decoded]).filter(|cut| *cut > next);
+    let cuts: BTreeSet<i64> = cuts.collect();
+    Start {
+        begin: Begin { next, cuts: cuts.into_iter().collect() },
+        decoded,
+        gap: next - first,
+        reset: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const SPAN: Span = Span { partition: 3, low: 100, start: 400, end: 1_000 };
+
+    fn resume(cells: &[Option<i64>], decoded: Option<i64>) -> Vec<Resume> {
+        let vector = |next: i64| BTreeMap::from([(3, next)]);
+        let cell = |next: &Option<i64>| CellStart { fed_by: None, vector: next.map(vector) };
+        let cells = cells.iter().map(cell).collect();
+        vec![Resume { cells, decoded: decoded.map(|at| (3, at)).into_iter().collect() }]
+    }
+
+    fn begin(next: i64, cuts: &[i64]) -> Begin {
+        Begin { next, cuts: cuts.iter().copied().collect() }
+    }
+
+    #[test]
+    fn without_a_checkpoint_the_rules_of_a_first_start_decide() {
+        for resumes in [Vec::new(), resume(&[None, None], None)] {
+            assert_eq!(start(&SPAN, &resumes).begin, begin(400, &[]));
+        }
+    }
+
+    #[test]
+    fn reading_starts_at_the_smallest_offset_and_is_cut_at_the_others() {
+        let found = start(&SPAN, &resume(&[Some(700), Some(500), Some(700)], Some(650)));
+        assert_eq!(found, Start { begin: begin(500, &[650, 700]), decoded: 650, gap: 0, reset: false });
+    }
+
+    #[test]
+    fn a_new_plugin_reads_the_horizon_beside_saved_ones() {
+        assert_eq!(start(&SPAN, &resume(&[Some(700), None], None)).begin, begin(400, &[700]));
+    }
+
+    #[test]
+    fn what_was_deleted_before_it_was_read_is_a_gap() {
+        let found = start(&SPAN, &resume(&[Some(40), Some(60)], Some(60)));
+        assert_eq!((found.begin, found.gap), (begin(100, &[]), 60));
+    }
+
+    #[test]
+    fn a_partition_that_came_later_is_read_whole() {
+        let cells = vec![CellStart { fed_by: None, vector: Some(BTreeMap::from([(0, 9)])) }];
+        let resumes = vec![Resume { cells, ..Resume::default() }];
+        assert_eq!(start(&SPAN, &resumes).begin, begin(100, &[]));
+    }
+
+    #[test]
+    fn cells_that_a_partition_does_not_feed_have_no_say() {
+        let other = CellStart { fed_by: Some(0), vector: Some(BTreeMap::from([(0, 9)])) };
+        let own = CellStart { fed_by: Some(3), vector: Some(BTreeMap::from([(3, 700)])) };
+        let resumes = vec![Resume { cells: vec![other, own], ..Resume::default() }];
+        assert_eq!(start(&SPAN, &resumes).begin, begin(700, &[]));
+    }
+
+    #[test]
+    fn offsets_behind_the_end_belong_to_another_topic() {
+        let found = start(&SPAN, &resume(&[Some(1_001)], Some(900)));
+        assert_eq!((found.begin, found.reset, found.decoded), (begin(100, &[]), true, i64::MIN));
+    }
+}

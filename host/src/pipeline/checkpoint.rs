@@ -1,0 +1,454 @@
+//! Checkpoints of one cell: its state in pages, taken between batches, and put back at a start.
+//!
+//! A checkpoint is a part: the whole state where there is none yet, what changed since the last one
+//! otherwise. Parts pile up until their changes outweigh the whole, which is then written anew. While a
+//! part has more than one page, batches go on between pages, and a further round fetches what they
+//! changed; the round that fits one page is taken at one moment, and the vector with it.
+//!
+//! Not for the store's keys. Invariant: state and vector of a checkpoint are of the same moment, and a
+//! plugin forgets a removal only when a checkpoint that names it is known to be stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::cell::Cell;
+use super::tokens::Tokens;
+use crate::plugin::PluginError;
+use crate::plugin::contract::{EntriesParam, Page, RemovalsParam};
+use crate::store::{Commit, Head, Owner, Part, StagedPage};
+
+/// How many bytes a page has, about; doubled twice with every further round, so that rounds end.
+const PAGE_BYTES: u32 = 1 << 20;
+/// The longest page: what an instance may hand to the host at once.
+const MOST_PAGE_BYTES: u32 = 32 << 20;
+/// Changes may outweigh the whole state by this much before it is written anew.
+const SLACK_BYTES: u64 = 1 << 20;
+/// More removals than this are not kept for a checkpoint that cannot be written.
+const MOST_REMOVALS: usize = 100_000;
+
+/// A token of a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedToken {
+    /// Its address: numbers never leave the process.
+    pub text: String,
+    /// When it traded last, unix milliseconds.
+    pub last_trade_ms: i64,
+}
+
+/// A page of state, as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StatePage {
+    /// The tokens that the columns name by their place here.
+    pub tokens: Vec<SavedToken>,
+    entry_tokens: Vec<u32>,
+    entry_slots: Vec<u64>,
+    entry_ends: Vec<u32>,
+    #[serde(with = "serde_bytes")]
+    entry_bytes: Vec<u8>,
+    removed_tokens: Vec<u32>,
+    removed_slots: Vec<u64>,
+}
+
+/// A stored page that is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PageError {
+    /// Its bytes are no page.
+    #[error("a page of the checkpoint cannot be read: {0}")]
+    Undecodable(#[from] rmp_serde::decode::Error),
+    /// Its columns do not fit each other.
+    #[error("a page of the checkpoint has columns that do not fit each other")]
+    Columns,
+}
+
+impl StatePage {
+    /// Names tokens by their texts instead of their numbers; none where the plugin names a token that
+    /// it was never given.
+    fn of(page: &Page, tokens: &Tokens) -> Option<Self> {
+        let mut saved = Self {
+            entry_slots: page.entries.slots.clone(),
+            entry_ends: page.entries.ends.clone(),
+            entry_bytes: page.entries.bytes.clone(),
+            removed_slots: page.removed.slots.clone(),
+            ..Self::default()
+        };
+        let mut last = None;
+        let mut place = |number: u32, table: &mut Vec<SavedToken>| {
+            if last != Some(number) {
+                let token = tokens.get(number)?;
+                table.push(SavedToken { text: token.text.to_string(), last_trade_ms: token.last_trade_ms });
+                last = Some(number);
+            }
+            Some(table.len() as u32 - 1)
+        };
+        for &number in &page.entries.tokens {
+            saved.entry_tokens.push(place(number, &mut saved.tokens)?);
+        }
+        for &number in &page.removed.tokens {
+            saved.removed_tokens.push(place(number, &mut saved.tokens)?);
+        }
+        saved.fits().then_some(saved)
+    }
+
+    /// Reads a stored page.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, PageError> {
+        let page: Self = rmp_serde::from_slice(bytes)?;
+        if page.fits() { Ok(page) } else { Err(PageError::Columns) }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        // A page is plain data in memory; writing it cannot fail.
+        rmp_serde::to_vec(self).unwrap_or_default()
+    }
+
+    fn fits(&self) -> bool {
+        let known = |place: &u32| (*place as usize) < self.tokens.len();
+        self.entry_tokens.len() == self.entry_slots.len()
+            && self.entry_tokens.len() == self.entry_ends.len()
+            && self.entry_ends.is_sorted()
+            && self.entry_ends.last().map_or(0, |end| *end as usize) == self.entry_bytes.len()
+            && self.removed_tokens.len() == self.removed_slots.len()
+            && self.entry_tokens.iter().chain(&self.removed_tokens).all(known)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entry_tokens.is_empty() && self.removed_tokens.is_empty()
+    }
+
+    /// Hands the page to an import under the numbers that its tokens have by now.
+    pub(super) fn import(
+        &self,
+        numbers: &[u32],
+        import: impl FnOnce(EntriesParam<'_>, RemovalsParam<'_>) -> Result<(), PluginError>,
+    ) -> Result<(), PluginError> {
+        let number = |place: &u32| numbers[*place as usize];
+        let entry_tokens: Vec<u32> = self.entry_tokens.iter().map(number).collect();
+        let removed_tokens: Vec<u32> = self.removed_tokens.iter().map(number).collect();
+        let entries = EntriesParam {
+            tokens: &entry_tokens,
+            slots: &self.entry_slots,
+            ends: &self.entry_ends,
+            bytes: &self.entry_bytes,
+        };
+        import(entries, RemovalsParam { tokens: &removed_tokens, slots: &self.removed_slots })
+    }
+}
+
+/// What a cell starts from.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub(super) head: Head,
+    pub(super) pages: Vec<StatePage>,
+}
+
+/// The checkpoints of one cell: the last one that is stored, and the one being taken.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    /// The generation that the stored checkpoint covers; 0: the next one holds the whole state.
+    since: u64,
+    /// What is stored.
+    stored: Stored,
+    /// Numbers the parts.
+    last_part: u64,
+    /// When the next one is due, in monotonic milliseconds.
+    due_ms: u64,
+    under_way: Option<UnderWay>,
+    /// What the checkpoint that the cell comes from says of decoding.
+    decoded: BTreeMap<i32, i64>,
+}
+
+#[derive(Debug, Default)]
+struct Stored {
+    parts: Vec<Part>,
+    /// The bytes of the first part, and of all others.
+    whole_bytes: u64,
+    change_bytes: u64,
+    vector: Vec<(i32, i64)>,
+}
+
+/// A checkpoint being taken.
+#[derive(Debug)]
+struct UnderWay {
+    began_ms: u64,
+    /// Whether it holds the whole state.
+    whole: bool,
+    part: Part,
+    bytes: u64,
+    /// The round's own `since`, its cursor, and the generation with which it began.
+    since: u64,
+    cursor: u64,
+    generation: u64,
+    page_bytes: u32,
+    /// The last page is with the writer: what the checkpoint carries.
+    closing: Option<Closing>,
+}
+
+#[derive(Debug)]
+struct Closing {
+    vector: Vec<(i32, i64)>,
+    parting: Vec<u32>,
+}
+
+/// A piece of a checkpoint for the writer.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// A page; more follow.
+    Page(StagedPage),
+    /// The end.
+    Commit(Box<Commit>),
+}
+
+/// A checkpoint that is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) bytes: u64,
+    pub(super) took_ms: u64,
+    pub(super) whole: bool,
+}
+
+/// What a step needs to know besides the cell.
+pub(super) struct Circumstances<'a> {
+    pub(super) shard: u32,
+    pub(super) interval: Duration,
+    pub(super) now_ms: u64,
+    /// How far decoding and the delivery of dead letters got.
+    pub(super) decoded: &'a dyn Fn() -> Vec<(i32, i64)>,
+    /// Which layout of shards the state belongs to.
+    pub(super) layout: &'a str,
+}
+
+impl Job {
+    /// Starts from a stored checkpoint: the next one writes the whole state again and replaces it.
+    pub(super) fn restored(&mut self, head: &Head) {
+        self.last_part = head.parts.iter().map(|part| part.id).max().unwrap_or(0);
+        self.stored = Stored { parts: head.parts.clone(), ..Stored::default() };
+        self.decoded = head.decoded.iter().copied().collect();
+    }
+
+    /// How far partitions had been decoded, counted and judged before this process began.
+    pub(super) fn decoded(&self) -> &BTreeMap<i32, i64> {
+        &self.decoded
+    }
+
+    /// Sets when the first one is due.
+    pub(super) fn schedule(&mut self, due_ms: u64) {
+        self.due_ms = due_ms;
+    }
+
+    /// Whether a step is due now.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        match &self.under_way {
+            Some(job) => job.closing.is_none(),
+            None => now_ms >= self.due_ms,
+        }
+    }
+
+    /// Whether a checkpoint is being taken or written.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Whether nothing was taken since the stored checkpoint.
+    pub(super) fn covers(&self, cell: &Cell) -> bool {
+        self.since > 0 && self.stored.vector == cell.clock.vector().collect::<Vec<_>>()
+    }
+
+    /// The store has lost what was written: the next checkpoint holds everything. Returns the removals
+    /// that the lost one carried.
+    pub(super) fn start_over(&mut self) -> Vec<u32> {
+        self.since = 0;
+        self.due_ms = 0;
+        let closing = self.under_way.take().and_then(|job| job.closing);
+        closing.map(|closing| closing.parting).unwrap_or_default()
+    }
+
+    fn begin(&mut self, now: &Circumstances<'_>) {
+        let whole = self.since == 0 || self.stored.change_bytes > self.stored.whole_bytes + SLACK_BYTES;
+        self.last_part += 1;
+        let since = if whole { 0 } else { self.since };
+        self.under_way = Some(UnderWay {
+            began_ms: now.now_ms,
+            whole,
+            part: Part { id: self.last_part, pages: 0 },
+            bytes: 0,
+            since,
+            cursor: 0,
+            generation: 0,
+            page_bytes: PAGE_BYTES,
+            closing: None,
+        });
+    }
+
+    /// Notes that the checkpoint under way is stored; returns what it came to, the generation up to
+    /// which removals may be forgotten, and the numbers of the tokens that it removed.
+    pub(super) fn stored(&mut self, now: &Circumstances<'_>) -> Option<(Taken, u64, Vec<u32>)> {
+        let job = self.under_way.take()?;
+        let closing = job.closing?;
+        self.since = job.generation;
+        self.stored.vector = closing.vector;
+        if job.whole {
+            (self.stored.whole_bytes, self.stored.change_bytes) = (job.bytes, 0);
+            self.stored.parts.clear();
+        } else {
+            self.stored.change_bytes += job.bytes;
+        }
+        self.stored.parts.extend((job.part.pages > 0).then_some(job.part));
+        self.due_ms = (job.began_ms + millis(now.interval)).max(now.now_ms);
+        let took_ms = now.now_ms.saturating_sub(job.began_ms);
+        Some((Taken { bytes: job.bytes, took_ms, whole: job.whole }, job.generation, closing.parting))
+    }
+
+    /// Gives up what cannot be taken: the cell is suspended.
+    fn abandon(&mut self, now: &Circumstances<'_>) {
+        self.under_way = None;
+        self.due_ms = now.now_ms + millis(now.interval);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes one step of a cell's checkpoint: exports a page and makes a piece of it for the writer, which
+/// must have room. None where nothing is to be written.
+pub(super) fn step(cell: &mut Cell, tokens: &mut Tokens, now: &Circumstances<'_>) -> Option<Piece> {
+    if !cell.job.is_under_way() {
+        if !cell.is_active() || cell.job.covers(cell) {
+            cell.job.due_ms = now.now_ms + millis(now.interval);
+            return None;
+        }
+        cell.job.begin(now);
+    }
+    let (since, cursor, page_bytes) = {
+        let job = cell.job.under_way.as_ref()?;
+        (job.since, job.cursor, job.page_bytes)
+    };
+    let exported = cell.export(since, cursor, page_bytes, tokens);
+    let saved = exported.as_ref().and_then(|page| StatePage::of(page, tokens));
+    let (Some(page), Some(saved)) = (exported, saved) else {
+        cell.job.abandon(now);
+        return None;
+    };
+    let bytes = if saved.is_empty() { Vec::new() } else { saved.encode() };
+    advance(cell, &page, bytes, now)
+}
+
+/// Moves a checkpoint on by the page that was exported.
+fn advance(cell: &mut Cell, page: &Page, bytes: Vec<u8>, now: &Circumstances<'_>) -> Option<Piece> {
+    let plugin: Arc<str> = cell.running.name().into();
+    let job = cell.job.under_way.as_mut()?;
+    let opening = job.cursor == 0;
+    if opening {
+        job.generation = page.generation;
+    }
+    let staged = (!bytes.is_empty()).then(|| {
+        job.bytes += bytes.len() as u64;
+        job.part.pages += 1;
+        let index = job.part.pages - 1;
+        let plugin = Arc::clone(&plugin);
+        StagedPage { shard: now.shard, owner: Owner::NOBODY, plugin, part: job.part.id, index, bytes }
+    });
+    match page.next {
+        Some(next) => {
+            job.cursor = next;
+            staged.map(Piece::Page)
+        }
+        // The only page of its round: state and vector are of one moment.
+        None if opening => Some(close(cell, plugin, staged, now)),
+        None => {
+            // Batches went on between the pages: another round fetches what they changed.
+            job.since = job.generation;
+            job.cursor = 0;
+            job.page_bytes = job.page_bytes.saturating_mul(4).min(MOST_PAGE_BYTES);
+            staged.map(Piece::Page)
+        }
+    }
+}
+
+fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: &Circumstances<'_>) -> Piece {
+    let mut head = Head {
+        format: Head::FORMAT,
+        layout: now.layout.to_owned(),
+        digest: cell.running.digest.to_string(),
+        configuration: cell.running.configuration.to_string(),
+        state_version: cell.running.plugin.description().state_version,
+        horizon_ms: cell.running.settings.horizon_ms,
+        clock_ms: cell.clock.now_ms(),
+        marks: cell.clock.save(),
+        decoded: (now.decoded)(),
+        parts: Vec::new(),
+        bytes: 0,
+    };
+    let vector = cell.clock.vector().collect();
+    let parting = cell.take_parting();
+    let stored = &cell.job.stored;
+    let mut replaced = Vec::new();
+    if let Some(job) = cell.job.under_way.as_mut() {
+        if job.whole {
+            replaced.clone_from(&stored.parts);
+        } else {
+            head.parts.clone_from(&stored.parts);
+            head.bytes = stored.whole_bytes + stored.change_bytes;
+        }
+        head.parts.extend((job.part.pages > 0).then_some(job.part));
+        head.bytes += job.bytes;
+        job.closing = Some(Closing { vector, parting });
+    }
+    Piece::Commit(Box::new(Commit {
+        shard: now.shard,
+        owner: Owner::NOBODY,
+        plugin,
+        head,
+        last_page,
+        replaced,
+    }))
+}
+
+/// Drops removals that wait for a store which is away for too long; the next checkpoint is a whole one.
+pub(super) fn bound_removals(cell: &mut Cell, tokens: &mut Tokens) {
+    if cell.waiting_removals() <= MOST_REMOVALS || cell.job.is_under_way() {
+        return;
+    }
+    cell.job.start_over();
+    let parting = cell.take_parting();
+    cell.part(parting, tokens);
+    cell.trim(u64::MAX, tokens);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_back_as_it_was_written() {
+        let page = StatePage {
+            tokens: vec![SavedToken { text: "a".to_owned(), last_trade_ms: -5 }],
+            entry_tokens: vec![0, 0],
+            entry_slots: vec![7, u64::MAX],
+            entry_ends: vec![2, 3],
+            entry_bytes: vec![1, 2, 3],
+            removed_tokens: vec![0],
+            removed_slots: vec![9],
+        };
+        assert_eq!(StatePage::decode(&page.encode()).unwrap(), page);
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_are_refused() {
+        let page = StatePage { entry_tokens: vec![0], ..StatePage::default() };
+        assert!(matches!(StatePage::decode(&page.encode()), Err(PageError::Columns)));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_an_error_or_a_page_and_never_a_panic(bytes: Vec<u8>) {
+            if let Ok(page) = StatePage::decode(&bytes) {
+                prop_assert!(page.fits());
+            }
+        }
+    }
+}

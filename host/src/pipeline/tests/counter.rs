@@ -1,0 +1,160 @@
+//! A plugin in a few lines: the number of trades of each token since the beginning.
+//!
+//! It holds the host to the contract: a number that stands for no token is an error. It can be told to fail
+//! at a token, or to wait there. Not for windows. Invariant: every trade that it takes counts once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::PATIENCE;
+use crate::plugin::catalog::Running;
+use crate::plugin::contract::{
+    Batch, Column, Description, EntriesParam, Field, Kind, NewToken, OptionalColumns, Page, RemovalsParam,
+    Settings, Table,
+};
+use crate::plugin::{Instance, Plugin, PluginError, Stage};
+
+/// How far back a trade counts: a minute, so that a clock that runs ahead is noticed at once.
+pub(super) const HORIZON_MS: i64 = 60_000;
+/// The one group of its results.
+pub(super) const GROUP: &str = "all";
+/// The one field of its results.
+pub(super) const FIELD: &str = "trades";
+
+/// How a counter behaves.
+#[derive(Clone)]
+pub(super) enum Manner {
+    /// It counts.
+    Sound,
+    /// It fails when it meets this token.
+    FailsAt(&'static str),
+    /// It keeps its worker when it meets this token, until the other end of the gate is dropped.
+    WaitsAt(String, Receiver<()>),
+}
+
+/// A counter that writes under this result key, ready to run.
+pub(super) fn counter(name: &str, result_key: &str, manner: Manner) -> Running {
+    let description = Description {
+        name: name.to_owned(),
+        version: "1".to_owned(),
+        state_version: 1,
+        columns: OptionalColumns::empty(),
+        result_key: result_key.to_owned(),
+        fields: vec![Field { name: FIELD.to_owned(), kind: Kind::Integer }],
+        gauges: Vec::new(),
+        counters: Vec::new(),
+    };
+    Running::new(Arc::new(Counter { description, manner }), "{}", "counter").unwrap()
+}
+
+struct Counter {
+    description: Description,
+    manner: Manner,
+}
+
+impl Plugin for Counter {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn instantiate(&self, _: &str) -> Result<(Box<dyn Instance>, Settings), PluginError> {
+        let settings =
+            Settings { groups: vec![GROUP.to_owned()], horizon_ms: HORIZON_MS as u64, step_ms: 1_000 };
+        let instance = Counting {
+            name: self.description.name.clone(),
+            manner: self.manner.clone(),
+            texts: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        };
+        Ok((Box::new(instance), settings))
+    }
+}
+
+/// The counts of one cell, by token number.
+struct Counting {
+    name: String,
+    manner: Manner,
+    texts: BTreeMap<u32, String>,
+    counts: BTreeMap<u32, i64>,
+    changed: BTreeSet<u32>,
+}
+
+impl Instance for Counting {
+    fn process(&mut self, batch: Batch<'_>) -> Result<(), PluginError> {
+        for token in batch.new_tokens {
+            self.texts.insert(token.id, token.text.to_owned());
+        }
+        for &number in batch.tokens {
+            let failed = |words: String| PluginError::new(&self.name, Stage::Process, words);
+            let Some(text) = self.texts.get(&number) else {
+                return Err(failed(format!("number {number} stands for no token")));
+            };
+            match &self.manner {
+                Manner::FailsAt(token) if token == text => {
+                    return Err(failed(format!("fails at {text}")));
+                }
+                Manner::WaitsAt(token, gate) if token == text => {
+                    gate.recv_timeout(PATIENCE).ok();
+                }
+                _ => {}
+            }
+            *self.counts.entry(number).or_default() += 1;
+            self.changed.insert(number);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, _: i64, max_rows: u32) -> Result<Table, PluginError> {
+        let tokens: Vec<u32> = self.changed.iter().copied().take(max_rows as usize).collect();
+        for number in &tokens {
+            self.changed.remove(number);
+        }
+        Ok(Table {
+            columns: vec![Column::Integers(tokens.iter().map(|number| self.counts[number]).collect())],
+            tokens,
+            forgotten: Vec::new(),
+            more: !self.changed.is_empty(),
+            gauges: Vec::new(),
+            counters: Vec::new(),
+        })
+    }
+
+    fn touch(&mut self, tokens: Option<&[u32]>) -> Result<(), PluginError> {
+        match tokens {
+            Some(tokens) => {
+                self.changed.extend(tokens.iter().filter(|&token| self.counts.contains_key(token)))
+            }
+            None => self.changed.extend(self.counts.keys()),
+        }
+        Ok(())
+    }
+
+    fn export_state(&mut self, _: u64, _: u64, _: u32) -> Result<Page, PluginError> {
+        Err(PluginError::new(&self.name, Stage::Export, "a counter cannot be carried"))
+    }
+
+    fn trim(&mut self, _: u64) -> Result<(), PluginError> {
+        Ok(())
+    }
+
+    fn import_state(
+        &mut self,
+        _: u32,
+        _: &[NewToken<'_>],
+        _: EntriesParam<'_>,
+        _: RemovalsParam<'_>,
+    ) -> Result<(), PluginError> {
+        Err(PluginError::new(&self.name, Stage::Import, "a counter cannot be carried"))
+    }
+
+    fn forget(&mut self, _: &[u32]) -> Result<(), PluginError> {
+        Err(PluginError::new(&self.name, Stage::Forget, "a counter forgets nothing"))
+    }
+
+    fn memory_bytes(&self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,165 @@
+//! A shard with its writer: flushing, checkpoints, and what the writer tells.
+//!
+//! Not for deciding which shards are owned. Invariant: nothing is flushed or saved before the shard's
+//! checkpoints are in its cells.
+
+use super::super::Shared;
+use super::super::board::CheckpointStatus;
+use super::super::cell::Sight;
+use super::super::cell_clock::Now;
+use super::super::checkpoint::{self, Circumstances, Saved};
+use super::super::flush::{self, Flushed};
+use super::super::shard::Shard;
+use super::super::writer::{News, Outgoing, WriterHandle};
+
+/// A shard with its writer.
+pub(super) struct Owned {
+    pub(super) shard: Shard,
+    pub(super) writer: WriterHandle,
+    pub(super) task: tokio::task::JoinHandle<()>,
+    /// Its checkpoints, or the news that there are none, are in its cells.
+    pub(super) ready: bool,
+    /// The last flush left rows behind.
+    pub(super) more: bool,
+    /// How often the store had forgotten when this shard last heard of it.
+    lineage: u64,
+    /// Another process owns the shard.
+    lost: bool,
+}
+
+impl Owned {
+    pub(super) fn new(
+        shard: Shard,
+        (writer, task): (WriterHandle, tokio::task::JoinHandle<()>),
+        ready: bool,
+    ) -> Self {
+        Self { shard, writer, task, ready, more: false, lineage: 0, lost: false }
+    }
+
+    /// Acts on what the writer tells; says whether the shard has become ready by it.
+    pub(super) fn hear(&mut self, shared: &Shared, now: Now) -> bool {
+        let News { loaded, committed, lineage, lost } = self.writer.news();
+        self.lost = lost;
+        if lineage != self.lineage {
+            self.lineage = lineage;
+            self.start_over();
+        } else {
+            for cell in committed {
+                self.committed(cell, shared, now);
+            }
+        }
+        let Some(loaded) = loaded else {
+            return false;
+        };
+        self.restore(loaded, shared, now);
+        true
+    }
+
+    /// Puts checkpoints into the cells, and sets when their own first ones are due: spread evenly.
+    fn restore(&mut self, loaded: Vec<Option<Saved>>, shared: &Shared, now: Now) {
+        let cells = self.shard.cells.len() as u64;
+        let interval_ms = shared.checkpoint_interval.map_or(0, |interval| interval.as_millis() as u64);
+        for (index, (cell, saved)) in self.shard.cells.iter_mut().zip(loaded).enumerate() {
+            if let Some(saved) = saved {
+                cell.restore(&saved.head, &saved.pages, &mut self.shard.tokens);
+                cell.sight = Sight::Withheld;
+            } else if shared.withholds() {
+                cell.sight = Sight::Withheld;
+            }
+            let turn = u64::from(self.shard.id) * cells + index as u64;
+            let turns = (u64::from(shared.layout.shards) * cells).max(1);
+            cell.job.schedule(now.monotonic_ms + interval_ms * (turn % turns + 1) / turns);
+        }
+        self.ready = true;
+    }
+
+    /// The store has forgotten: everything is written again.
+    fn start_over(&mut self) {
+        for cell in &mut self.shard.cells {
+            let parting = cell.job.start_over();
+            cell.keep_parting(parting);
+            cell.touch_all(&mut self.shard.tokens);
+        }
+    }
+
+    fn committed(&mut self, index: usize, shared: &Shared, now: Now) {
+        let Some(cell) = self.shard.cells.get_mut(index) else {
+            return;
+        };
+        let Some((taken, generation, parting)) =
+            circumstances(self.shard.id, shared, now, |now| cell.job.stored(now)).flatten()
+        else {
+            return;
+        };
+        cell.trim(generation, &mut self.shard.tokens);
+        cell.part(parting, &mut self.shard.tokens);
+        shared.metrics.checkpoint(taken.bytes, taken.took_ms);
+        let status = CheckpointStatus {
+            shard: self.shard.id,
+            plugin: cell.running.name().into(),
+            at_ms: now.wall_ms,
+            bytes: taken.bytes,
+            took_ms: taken.took_ms,
+            whole: taken.whole,
+        };
+        shared.board.checkpoint(status, now.monotonic_ms);
+    }
+
+    /// Hands changed rows to the writer; says whether all were taken.
+    pub(super) fn flush(&mut self, shared: &Shared, now: Now) -> bool {
+        self.more = flush::flush(&mut self.shard, &self.writer, shared, now) == Flushed::More;
+        !self.more
+    }
+
+    /// Takes a step of the first checkpoint that is due, if the writer has room for it.
+    pub(super) fn checkpoint(&mut self, shared: &Shared, now: Now) {
+        for index in 0..self.shard.cells.len() {
+            if !self.shard.cells[index].job.is_due(now.monotonic_ms) || !self.writer.has_room() {
+                continue;
+            }
+            let (cell, tokens) = (&mut self.shard.cells[index], &mut self.shard.tokens);
+            let began = std::time::Instant::now();
+            let step = |now: &Circumstances<'_>| checkpoint::step(cell, tokens, now);
+            let piece = circumstances(self.shard.id, shared, now, step).flatten();
+            shared.metrics.checkpoint_step(began.elapsed());
+            checkpoint::bound_removals(&mut self.shard.cells[index], &mut self.shard.tokens);
+            if let Some(piece) = piece {
+                self.writer.send(Outgoing::Checkpoint { cell: index, lineage: self.lineage, piece });
+            }
+        }
+    }
+
+    /// Has a last checkpoint taken of every cell at once.
+    pub(super) fn hurry(&mut self) {
+        for cell in &mut self.shard.cells {
+            cell.job.schedule(0);
+        }
+    }
+
+    /// Whether all that was counted is stored: in rows and, where they are taken, in checkpoints. What
+    /// another process owns is not ours to store.
+    pub(super) fn is_stored(&self, shared: &Shared) -> bool {
+        let saved = |cell: &super::super::cell::Cell| {
+            !cell.is_active() || (!cell.job.is_under_way() && cell.job.covers(cell))
+        };
+        let saves = shared.checkpoint_interval.is_some() && self.ready;
+        self.lost || !self.more && self.writer.is_idle() && (!saves || self.shard.cells.iter().all(saved))
+    }
+}
+
+/// Calls with what a checkpoint must know; none where checkpoints are off.
+fn circumstances<R>(
+    shard: u32,
+    shared: &Shared,
+    now: Now,
+    call: impl FnOnce(&Circumstances<'_>) -> R,
+) -> Option<R> {
+    let decoded = || shared.decoded();
+    Some(call(&Circumstances {
+        shard,
+        interval: shared.checkpoint_interval?,
+        now_ms: now.monotonic_ms,
+        decoded: &decoded,
+        layout: &shared.layout_name,
+    }))
+}

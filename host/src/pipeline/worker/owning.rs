@@ -1,0 +1,182 @@
+//! Which shards and partitions a worker has: opening, assigning, giving back, dropping.
+//!
+//! Not for the trades. Invariant: a shard that is given back is stored, or said to be given up; one
+//! that another process owns is dropped as it is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::super::cell::Sight;
+use super::super::load::{Wanted, WantedCell};
+use super::super::shard::Shard;
+use super::super::writer;
+use super::owned::Owned;
+use super::{Assignment, CellStart, RETRY_WAIT, Resume, Waiting, Worker, feeds};
+use crate::health::Part;
+
+/// How long the writers of closed shards may take to end at least.
+const JOIN_AT_LEAST: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// Opens our shards that these partitions feed, and answers when all are ready.
+    pub(super) fn open(&mut self, partitions: &[i32], reply: Sender<Resume>) {
+        let layout = self.shared.layout;
+        let shards: Vec<u32> = match layout.shuffles() {
+            true => (0..layout.shards).filter(|&shard| layout.worker(shard) == self.index).collect(),
+            false => {
+                let ours = partitions.iter().filter(|&&partition| layout.decoder(partition) == self.index);
+                ours.map(|&partition| layout.shard(0, partition)).collect()
+            }
+        };
+        for &shard in &shards {
+            if !self.shards.contains_key(&shard) {
+                self.open_shard(shard);
+            }
+        }
+        self.waiting.push(Waiting { shards, reply });
+        self.answer();
+    }
+
+    fn open_shard(&mut self, id: u32) {
+        let shared = &self.shared;
+        let shard = match Shard::new(id, &shared.plugins, shared.rules.clock, Sight::Visible) {
+            Ok(shard) => shard,
+            Err(error) => {
+                tracing::error!(shard = id, %error, "Shard cannot be opened");
+                shared.health.fail(Part::Plugins, &format!("shard {id}"), &error.to_string());
+                return;
+            }
+        };
+        let cell = |cell: &super::super::cell::Cell| WantedCell {
+            plugin: cell.running.name().into(),
+            horizon_ms: cell.running.settings.horizon_ms,
+        };
+        let wanted = shared.checkpoint_interval.map(|_| Wanted {
+            layout: Arc::clone(&shared.layout_name),
+            cells: shard.cells.iter().map(cell).collect(),
+        });
+        let ready = wanted.is_none();
+        let handle = self.peers[self.index].clone();
+        let writer = writer::start(id, Arc::clone(&shared.writing), handle, &shared.runtime, wanted);
+        self.shards.insert(id, Owned::new(shard, writer, ready));
+    }
+
+    /// Hears what the writers tell, and answers those who waited for it.
+    pub(super) fn hear(&mut self) {
+        let now = self.now();
+        let mut became_ready = false;
+        for owned in self.shards.values_mut() {
+            became_ready |= owned.hear(&self.shared, now);
+        }
+        if became_ready {
+            self.answer();
+        }
+    }
+
+    /// Answers those whose shards are all ready. A shard that could not be opened holds nobody.
+    fn answer(&mut self) {
+        let shards = &self.shards;
+        let ready = |waiting: &Waiting| {
+            waiting.shards.iter().all(|shard| shards.get(shard).is_none_or(|owned| owned.ready))
+        };
+        let (answered, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(ready);
+        self.waiting = waiting;
+        for one in answered {
+            let mut resume = Resume::default();
+            for owned in one.shards.iter().filter_map(|shard| self.shards.get(shard)) {
+                let fed_by = self.shared.layout.fed_by(owned.shard.id);
+                for cell in owned.shard.cells.iter().filter(|cell| cell.is_active()) {
+                    resume.cells.push(CellStart { fed_by, vector: cell.clock.resumes() });
+                    for (&partition, &decoded) in cell.job.decoded() {
+                        let known = resume.decoded.entry(partition).or_insert(decoded);
+                        *known = decoded.max(*known);
+                    }
+                }
+            }
+            one.reply.send(resume).ok();
+        }
+    }
+
+    pub(super) fn assign(&mut self, assignment: Assignment) {
+        let Assignment { partition, next, reset, lane } = assignment;
+        for owned in self.shards.values_mut().filter(|owned| feeds(&self.shared, partition, owned.shard.id)) {
+            for cell in &mut owned.shard.cells {
+                cell.clock.assign(partition, next, reset);
+            }
+        }
+        self.lanes.extend(lane);
+    }
+
+    pub(super) fn revoke(&mut self, partition: i32, done: &Sender<()>) {
+        self.lanes.retain(|lane| lane.partition != partition);
+        self.shared.front.leave(partition);
+        if self.shared.layout.shuffles() {
+            for cell in self.shards.values_mut().flat_map(|owned| &mut owned.shard.cells) {
+                cell.clock.revoke(partition);
+            }
+        } else if let Some(owned) = self.shards.remove(&self.shared.layout.shard(0, partition)) {
+            self.close(vec![owned]);
+        }
+        done.send(()).ok();
+    }
+
+    /// Drops everything: another process owns it.
+    pub(super) fn drop_all(&mut self, done: &Sender<()>) {
+        for lane in self.lanes.drain(..) {
+            self.shared.front.leave(lane.partition);
+        }
+        self.parked.clear();
+        self.waiting.clear();
+        for owned in std::mem::take(&mut self.shards).into_values() {
+            owned.task.abort();
+            self.forget_shard(owned.shard.id);
+        }
+        done.send(()).ok();
+    }
+
+    /// Stores what shards have left, all of them within one deadline.
+    pub(super) fn close(&mut self, mut shards: Vec<Owned>) {
+        let until = Instant::now() + self.shared.revoke_deadline;
+        while !self.all_stored(&mut shards) && Instant::now() < until {
+            shards.iter_mut().for_each(Owned::hurry);
+            self.shared.health.beat(self.index, self.shared.clock.monotonic_ms());
+            std::thread::sleep(RETRY_WAIT);
+        }
+        for owned in shards {
+            let id = owned.shard.id;
+            drop(owned.writer);
+            let remaining = until.saturating_duration_since(Instant::now()).max(JOIN_AT_LEAST);
+            let mut task = owned.task;
+            let joined = async { tokio::time::timeout(remaining, &mut task).await };
+            if !matches!(self.shared.runtime.block_on(joined), Ok(Ok(()))) {
+                tracing::warn!(shard = id, "Results not written in time; given up");
+                task.abort();
+                self.shared.unwritten.store(true, Ordering::Relaxed);
+            }
+            self.forget_shard(id);
+        }
+    }
+
+    /// Goes on with flushes and checkpoints of closing shards; says whether nothing is left.
+    fn all_stored(&self, shards: &mut [Owned]) -> bool {
+        let now = self.now();
+        let mut stored = true;
+        for owned in shards.iter_mut() {
+            owned.hear(&self.shared, now);
+            if owned.ready && owned.flush(&self.shared, now) {
+                owned.checkpoint(&self.shared, now);
+            }
+            stored &= owned.is_stored(&self.shared);
+        }
+        stored
+    }
+
+    fn forget_shard(&self, shard: u32) {
+        self.shared.board.drop_shard(shard);
+        self.shared.metrics.plugins.drop_shard(shard);
+    }
+}

@@ -1,0 +1,11 @@
+//! The fault suite: what the service must survive, on a real Kafka and a real Redis.
+//!
+//! Each test is a row of the table of faults in its quick form; `FAULT_RUNS` asks for more runs of each. The load is a
+//! seeded stream that flows while the fault happens; afterwards every token and window is compared with the oracle. The
+//! invariant: a run prints its seed, and repeats with it (`FAULT_SEED`).
+
+mod kill;
+mod outage;
+mod run;
+mod takeover;
+mod topic;

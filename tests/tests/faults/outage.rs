@@ -1,0 +1,76 @@
+//! Rows 8 to 10: a Redis that dies, forgets, goes back to an older state, or freezes.
+//!
+//! The invariant: every loss is counted once, and what was forgotten is written again without a restart of the host.
+
+use std::thread;
+use std::time::Duration;
+
+use aggregator_tests::host::Host;
+use aggregator_tests::redis_server::Memory;
+use aggregator_tests::stream::{Message, Shape};
+use nix::sys::signal::Signal;
+
+use crate::run::{LIMIT, Load, Pace, Run, runs, seed, wait_serving};
+
+fn send(run: &Run, messages: &[Message]) {
+    let pace = Pace::default();
+    thread::scope(|scope| Load::of(scope, run, &pace, messages, Duration::from_secs(3)).wait());
+}
+
+const LOSSES: &str = "aggregator_sink_regressions_total";
+
+/// Lets something happen to Redis in the middle of the load and compares the end; the host is then killed and
+/// started again, so that its checkpoint is compared, too.
+fn redis_suffers(of_test: u64, memory: Memory, losses: Option<f64>, fault: impl Fn(&mut Run)) {
+    for number in 0..runs(1) {
+        let mut run = Run::new("outage", seed(of_test, number), Shape::Arrays, memory);
+        let settings = run.settings();
+        let mut host = Host::start(&settings).unwrap();
+        send(&run, run.halves().0);
+        wait_serving(&host);
+        fault(&mut run);
+        send(&run, run.halves().1);
+        host.wait_ready(LIMIT).unwrap();
+        run.assert_exact(&[&host]);
+        if let Some(losses) = losses {
+            assert_eq!(host.metric(LOSSES), Some(losses));
+        }
+        host.signal(Signal::SIGKILL);
+        host.wait_end(LIMIT).unwrap();
+        let next = Host::start_ready(&settings).unwrap();
+        run.assert_exact(&[&next]);
+    }
+}
+
+#[test]
+fn a_redis_that_dies_and_comes_back_empty_gets_everything_again() {
+    redis_suffers(21, Memory::Volatile, Some(1.0), |run| {
+        run.redis.kill();
+        thread::sleep(Duration::from_secs(1));
+        run.redis.restart().unwrap();
+    });
+}
+
+#[test]
+fn a_redis_that_dies_and_loses_its_last_second_gets_it_again() {
+    redis_suffers(22, Memory::EverySecond, None, |run| {
+        run.redis.kill();
+        run.redis.restart().unwrap();
+    });
+}
+
+#[test]
+fn a_redis_that_is_flushed_gets_everything_again() {
+    redis_suffers(23, Memory::Volatile, Some(1.0), |run| {
+        redis::cmd("FLUSHALL").exec(&mut run.redis.connect().unwrap()).unwrap();
+    });
+}
+
+#[test]
+fn a_frozen_redis_holds_nothing_up_for_good() {
+    redis_suffers(24, Memory::Volatile, Some(0.0), |run| {
+        run.redis.signal(Signal::SIGSTOP);
+        thread::sleep(Duration::from_secs(5));
+        run.redis.signal(Signal::SIGCONT);
+    });
+}
