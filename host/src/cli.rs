@@ -181,11 +181,12 @@ fn check(connect: bool) -> Result<(), AppError> {
             plugin.settings.groups.join(" ")
         ))?;
     }
+    // Certificates that cannot be read stop a start, too.
+    let store = open_store(&config)?;
     if connect {
         let partitions =
             kafka::connect(&config.kafka).map_err(|error| AppError::Unavailable(error.to_string()))?;
         say(&format!("kafka: ok, topic {} has {partitions} partitions", config.kafka.topic))?;
-        let store = open_store(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

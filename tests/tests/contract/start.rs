@@ -95,6 +95,19 @@ fn a_partitioning_that_is_not_there_yet_is_refused_by_check_and_start_alike() {
 }
 
 #[test]
+fn certificates_that_cannot_be_read_are_named_by_check_and_start_alike() {
+    let settings =
+        Settings::none().with("REDIS_TLS", "true").with("REDIS_TLS_CA", "/nowhere/authorities.pem");
+    let program = paths::aggregator().unwrap();
+    for arguments in [&["check"][..], &[]] {
+        let mut run = Host::start_program(&program, arguments, &settings).unwrap();
+        let ended = run.wait_end(LIMIT).unwrap();
+        assert_eq!(ended.status.code(), Some(64), "{arguments:?}: {}", ended.output);
+        assert!(ended.output.contains("/nowhere/authorities.pem"), "{arguments:?}: {}", ended.output);
+    }
+}
+
+#[test]
 fn settings_of_the_ancestor_without_meaning_draw_one_warning_each_and_no_failure() {
     let rig = Rig::new("ancestor", 1);
     let settings = rig.wall().with("GC_TARGET_PERCENTAGE", "50").with("WORKER_QUEUE_SIZE", "1000");
