@@ -43,6 +43,11 @@ fn common(config: &Kafka) -> ClientConfig {
             client.set(key, path.display().to_string());
         }
     }
+    if security.protocol.encrypts() && security.ssl_ca.is_none() {
+        // The OpenSSL inside knows the directory that it was built for, which no system fills;
+        // librdkafka then looks where distributions keep their certificates.
+        client.set("ssl.ca.location", "probe");
+    }
     if let Some(password) = &security.ssl_key_password {
         client.set("ssl.key.password", password.expose());
     }
@@ -91,4 +96,27 @@ pub(super) fn producer(config: &Kafka) -> ClientConfig {
 
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn kafka(pairs: &[(&str, &str)]) -> Kafka {
+        let map = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::from_map(&map).unwrap().0.kafka
+    }
+
+    #[test]
+    fn brokers_are_checked_against_the_certificates_of_the_system_unless_others_are_named() {
+        let place = |pairs: &[(&str, &str)]| {
+            let client = consumer(&kafka(pairs), Partitioning::Shuffle);
+            client.get("ssl.ca.location").map(str::to_owned)
+        };
+        let ssl = ("KAFKA_SECURITY_PROTOCOL", "ssl");
+        assert_eq!(place(&[]), None);
+        assert_eq!(place(&[ssl]).as_deref(), Some("probe"));
+        assert_eq!(place(&[ssl, ("KAFKA_SSL_CA_LOCATION", "/ca")]).as_deref(), Some("/ca"));
+    }
 }
