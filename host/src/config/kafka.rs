@@ -15,7 +15,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "KAFKA_CONSUMER_GROUP",
         "aggregator-service",
-        "The consumer group. Offsets are committed under it; hosts with the same group share the work.",
+        "The consumer group. Offsets are committed under it; with PARTITIONING=by-token, hosts with the \
+         same group share the work.",
     ),
     Setting::new(
         "KAFKA_GROUP_INSTANCE_ID",
