@@ -1,7 +1,7 @@
 //! Which trade is being processed, so that a panic can name the one that kills.
 //!
-//! Not error handling: a plugin that panics is dead, and the host starts a new one without that
-//! trade. The invariant: noting a row costs one store.
+//! Not error handling: a plugin that panics is dead, and the host suspends it while the others go on.
+//! The invariant: noting a row costs one store.
 
 use std::cell::Cell;
 

@@ -7,7 +7,8 @@
 //!
 //! A metric over sliding windows is a [`Pane`]: what the trades of a stretch of time come to. You say
 //! how a trade is added, how a later stretch is merged into an earlier one, and what is written. Windows
-//! of every length, late trades, decay when trades leave, checkpoints and hot swaps are the SDK's.
+//! of every length, late trades, decay when trades leave, and state that can be saved and handed on are
+//! the SDK's.
 //!
 //! ```
 //! use aggregator_sdk::field::Declared;
@@ -49,8 +50,8 @@
 //! # }
 //! ```
 //!
-//! `cargo build --release --target wasm32-wasip2` makes the component; copied into the host's
-//! `PLUGINS_DIR` it runs, and its results are under `token:{address}:whales`.
+//! `cargo build --release --target wasm32-wasip2` makes the component. The host runs what it finds in
+//! `PLUGINS_DIR` when it starts; the results are under `token:{address}:whales`.
 //!
 //! # Four things to know about panes
 //!

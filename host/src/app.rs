@@ -84,10 +84,6 @@ pub struct App {
 impl App {
     /// Builds the service; nothing is read yet. The store is chosen by the caller.
     pub fn build(config: Config, plugins: Vec<Running>, store: Store) -> Result<Self, AppError> {
-        if config.pipeline.partitioning == Partitioning::Repartition {
-            let words = "PARTITIONING=repartition is not available in this version; use shuffle or by-token";
-            return Err(AppError::Config(words.to_owned()));
-        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("tokio")

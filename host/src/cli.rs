@@ -79,8 +79,15 @@ pub fn main() -> ExitCode {
 /// Runs the service with plugins of the caller's choice; for hosts that link one natively.
 pub fn run_with(load: impl FnOnce(&Config) -> Result<Vec<Running>, AppError>) -> Result<(), AppError> {
     let (config, _log) = configure(environment()?)?;
+    logged(serve(config, load))
+}
+
+fn serve(
+    config: Config,
+    load: impl FnOnce(&Config) -> Result<Vec<Running>, AppError>,
+) -> Result<(), AppError> {
     let plugins = load(&config)?;
-    let store = Store::redis(&config.redis).map_err(|error| AppError::Config(error.to_string()))?;
+    let store = open_store(&config)?;
     App::build(config, plugins, store)?.run()
 }
 
@@ -116,9 +123,13 @@ fn load_plugins(config: &Config) -> Result<Vec<Running>, AppError> {
     catalog::load(&engine, &config.plugins).map_err(listed)
 }
 
+/// Prepares the store's connections; makes none.
+fn open_store(config: &Config) -> Result<Store, AppError> {
+    Store::redis(&config.redis).map_err(|error| AppError::Config(error.to_string()))
+}
+
 fn run_demo() -> Result<(), AppError> {
-    let failed = |error: &dyn Display| AppError::Internal(format!("demo broker: {error}"));
-    let broker = MockBroker::start(demo::TOPIC, demo::PARTITIONS).map_err(|error| failed(&error))?;
+    let broker = MockBroker::start(demo::TOPIC, demo::PARTITIONS).map_err(demo_failed)?;
     let mut map = environment()?;
     for (name, value) in [("KAFKA_BROKERS", broker.brokers()), ("KAFKA_TOPIC", demo::TOPIC.to_owned())] {
         map.insert(name.to_owned(), value);
@@ -126,23 +137,31 @@ fn run_demo() -> Result<(), AppError> {
     map.insert("START_FROM".to_owned(), "earliest".to_owned());
     map.entry("LOG_FORMAT".to_owned()).or_insert_with(|| "text".to_owned());
     let (config, _log) = configure(map)?;
+    logged(serve_demo(config, &broker))
+}
+
+fn serve_demo(config: Config, broker: &MockBroker) -> Result<(), AppError> {
     let plugins = load_plugins(&config)?;
     let app = App::build(config, plugins, Store::memory())?;
     say(&format!("Open http://{}/ and watch the windows move; Ctrl-C ends the demo.", app.address()))?;
 
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
-    let feed = broker.feed().map_err(|error| failed(&error))?;
+    let feed = broker.feed().map_err(demo_failed)?;
     let generator = thread::Builder::new()
         .name("demo-trades".to_owned())
         .spawn(move || demo::run(|payload| feed.send(payload), crate::clock::system_ms, &stopped))
-        .map_err(|error| failed(&error))?;
+        .map_err(demo_failed)?;
     let result = app.run();
     stop.store(true, Ordering::Relaxed);
     if generator.join().is_err() {
         tracing::error!("Trade generator ended with a panic");
     }
     result
+}
+
+fn demo_failed(error: impl Display) -> AppError {
+    AppError::Internal(format!("demo broker: {error}"))
 }
 
 /// Checks everything and reports all that is wrong.
@@ -162,11 +181,12 @@ fn check(connect: bool) -> Result<(), AppError> {
             plugin.settings.groups.join(" ")
         ))?;
     }
+    // Certificates that cannot be read stop a start, too.
+    let store = open_store(&config)?;
     if connect {
         let partitions =
             kafka::connect(&config.kafka).map_err(|error| AppError::Unavailable(error.to_string()))?;
         say(&format!("kafka: ok, topic {} has {partitions} partitions", config.kafka.topic))?;
-        let store = Store::redis(&config.redis).map_err(|error| AppError::Config(error.to_string()))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -189,9 +209,13 @@ fn say(line: &str) -> Result<(), AppError> {
         .map_err(|error| AppError::Internal(format!("standard output: {error}")))
 }
 
-/// Says why the command failed; into the log, too, where the service runs under one.
+/// Says in the log why the service ended; called while the log's handle lives.
+fn logged(result: Result<(), AppError>) -> Result<(), AppError> {
+    result.inspect_err(|error| tracing::error!(fatal = true, code = error.code(), "{error}"))
+}
+
+/// Says why the command failed to the person who ran it.
 fn say_error(error: &AppError) {
-    tracing::error!(fatal = true, code = error.code(), "{error}");
     // Nobody is left to tell if this fails.
     drop(writeln!(std::io::stderr(), "aggregator: {error}"));
 }

@@ -15,7 +15,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "KAFKA_CONSUMER_GROUP",
         "aggregator-service",
-        "The consumer group. Offsets are committed under it; hosts with the same group share the work.",
+        "The consumer group. Offsets are committed under it; with PARTITIONING=by-token, hosts with the \
+         same group share the work.",
     ),
     Setting::new(
         "KAFKA_GROUP_INSTANCE_ID",
@@ -65,6 +66,8 @@ pub struct Kafka {
     pub dead_letter_topic: Option<String>,
     /// Where results go besides Redis; none for nowhere.
     pub output_topic: Option<String>,
+    /// The longest message that is read (`MAX_MESSAGE_BYTES`), which the limits of clients must fit.
+    pub max_message_bytes: usize,
     /// Encryption and login.
     pub security: KafkaSecurity,
 }
@@ -87,8 +90,9 @@ const START_FROM: &[(&str, StartFrom)] = &[
 ];
 
 impl Kafka {
-    /// Reads this part; `clock` decides where reading starts by default.
-    pub(super) fn read(from: &mut Reader<'_>, clock: ClockMode) -> Option<Self> {
+    /// Reads this part; `clock` decides where reading starts by default, and the longest message is
+    /// a setting of the pipeline.
+    pub(super) fn read(from: &mut Reader<'_>, clock: ClockMode, max_message_bytes: usize) -> Option<Self> {
         let brokers = from.value("KAFKA_BROKERS", brokers);
         let topic = from.value("KAFKA_TOPIC", parse::topic);
         let group = from.value("KAFKA_CONSUMER_GROUP", parse::label);
@@ -112,6 +116,7 @@ impl Kafka {
             start_from: start_from?,
             dead_letter_topic,
             output_topic,
+            max_message_bytes,
             security: security?,
         })
     }

@@ -8,12 +8,16 @@ use super::setting::Setting;
 
 /// The settings of this concern.
 pub(super) const SETTINGS: &[Setting] = &[
-    Setting::new("MAINTENANCE_INTERVAL", "60s", "How often Redis is compared with memory: 100ms to 24h."),
+    Setting::new(
+        "MAINTENANCE_INTERVAL",
+        "60s",
+        "How often Redis is compared with memory: 100ms to 24h. (Not used yet.)",
+    ),
     Setting::new(
         "STALE_THRESHOLD",
         "5m",
         "A token whose windows should have moved and that was not written for so long is written \
-         again: 100ms to 24h.",
+         again: 100ms to 24h. (Not used yet.)",
     ),
 ];
 

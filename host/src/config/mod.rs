@@ -84,9 +84,10 @@ impl Config {
     pub fn from_map(map: &BTreeMap<String, String>) -> Result<(Self, Vec<Warning>), ConfigErrors> {
         let mut from = Reader::new(map);
         let pipeline = Pipeline::read(&mut from);
-        // An unreadable CLOCK is a problem of its own; the default then lets the other checks go on.
+        // An unreadable pipeline is a problem of its own; defaults then let the other checks go on.
         let clock = pipeline.as_ref().map_or(ClockMode::Wall, |p| p.clock);
-        let kafka = Kafka::read(&mut from, clock);
+        let max_message_bytes = pipeline.as_ref().map_or(0, |p| p.max_message_bytes);
+        let kafka = Kafka::read(&mut from, clock, max_message_bytes);
         let redis = Redis::read(&mut from);
         let plugins = Plugins::read(&mut from);
         let output = Output::read(&mut from);

@@ -17,8 +17,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "PARTITIONING",
         "shuffle",
-        "How trades are spread over partitions: shuffle (right for any feed), by-token (the producer \
-         keys by token, so that several hosts can share the topic) or repartition.",
+        "How trades are spread over partitions: shuffle (right for any feed) or by-token (the producer \
+         keys by token, so that several hosts can share the topic).",
     ),
     Setting::new("SHARDS", "16", "Shards with PARTITIONING=shuffle: 1 to 1024."),
     Setting::new("MAX_WORKERS", "0", "The most worker threads, up to 1024. 0: one for each core."),
@@ -49,7 +49,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "MEMORY_LIMIT_MB",
         "0",
         "The most memory of all plugins together, in MiB; above it the tokens that have not traded \
-         for longest are forgotten. 0: no limit.",
+         for longest are forgotten. 0: no limit. (Not used yet.)",
     ),
 ];
 
@@ -96,23 +96,21 @@ pub enum Partitioning {
     Shuffle,
     /// By token; a shard is a partition.
     ByToken,
-    /// In any way on the source, by token on an internal topic.
+    /// In any way on the source, by token on an internal topic. Not available yet: no configuration
+    /// has it.
     Repartition,
 }
 
 const CLOCKS: &[(&str, ClockMode)] = &[("wall", ClockMode::Wall), ("event", ClockMode::Event)];
 
-const PARTITIONINGS: &[(&str, Partitioning)] = &[
-    ("shuffle", Partitioning::Shuffle),
-    ("by-token", Partitioning::ByToken),
-    ("repartition", Partitioning::Repartition),
-];
+const PARTITIONINGS: &[(&str, Partitioning)] =
+    &[("shuffle", Partitioning::Shuffle), ("by-token", Partitioning::ByToken)];
 
 impl Pipeline {
     /// Reads this part.
     pub(super) fn read(from: &mut Reader<'_>) -> Option<Self> {
         let clock = from.value("CLOCK", parse::choice(CLOCKS));
-        let partitioning = from.value("PARTITIONING", parse::choice(PARTITIONINGS));
+        let partitioning = from.value("PARTITIONING", partitioning);
         let shards = from.value("SHARDS", parse::number(1..=1024));
         if partitioning == Some(Partitioning::ByToken) && from.given("SHARDS").is_some() {
             from.warn("SHARDS", "is ignored: with PARTITIONING=by-token a shard is a partition");
@@ -139,6 +137,12 @@ impl Pipeline {
             memory_limit: memory_limit_mib.filter(|mib| *mib > 0).map(|mib: u64| mib << 20),
         })
     }
+}
+
+fn partitioning(text: &str) -> Parsed<Partitioning> {
+    let later = text.eq_ignore_ascii_case("repartition");
+    let more = if later { "; repartition is not available in this version" } else { "" };
+    parse::choice(PARTITIONINGS)(text).map_err(|allowed| format!("{allowed}{more}"))
 }
 
 fn checkpoint_interval(text: &str) -> Parsed<Option<Duration>> {

@@ -15,23 +15,31 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "PLUGINS_DIR",
         "./plugins.d",
-        "The directory whose .wasm files are the plugins; it is watched.",
+        "The directory whose .wasm files are the plugins; it is read at the start.",
     ),
     Setting::new(
         "PLUGIN_CACHE_DIR",
         "",
         "The directory for compiled plugins, private to this service. Empty: aggregator under \
-         $XDG_CACHE_HOME or ~/.cache; without a home there is no cache.",
+         $XDG_CACHE_HOME or ~/.cache; without a home there is no cache. (Not used yet.)",
     ),
     Setting::new("PLUGIN_DEADLINE", "1s", "How long one call of a plugin may take: 1ms to 5m."),
     Setting::new("PLUGIN_MEMORY_MB", "256", "The most memory of one plugin instance, in MiB: 1 to 4096."),
     Setting::new(
         "PLUGIN_PROBATION",
         "60s",
-        "How long the old version of a plugin stays ready after a swap: 0s to 24h.",
+        "How long the old version of a plugin stays ready after a swap: 0s to 24h. (Not used yet.)",
     ),
-    Setting::new("PLUGIN_COMPILE_TIMEOUT", "180s", "How long compiling a plugin may take: 1s to 1h."),
-    Setting::new("PLUGIN_UPLOAD_MAX", "32MiB", "The largest plugin that HTTP takes: 1KiB to 1GiB."),
+    Setting::new(
+        "PLUGIN_COMPILE_TIMEOUT",
+        "180s",
+        "How long compiling a plugin may take: 1s to 1h. (Not used yet.)",
+    ),
+    Setting::new(
+        "PLUGIN_UPLOAD_MAX",
+        "32MiB",
+        "The largest plugin that HTTP takes: 1KiB to 1GiB. (Not used yet.)",
+    ),
     Setting::new(
         "TIME_WINDOWS",
         "1min,5min,15min,30min,1hour",

@@ -73,7 +73,9 @@ impl SecurityProtocol {
         }
     }
 
-    fn encrypts(self) -> bool {
+    /// Whether connections are encrypted.
+    #[must_use]
+    pub fn encrypts(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 

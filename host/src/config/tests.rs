@@ -150,6 +150,15 @@ fn all_problems_are_in_one_report() {
 }
 
 #[test]
+fn a_partitioning_that_is_not_there_yet_is_refused_and_says_so() {
+    let report = Config::from_map(&map(&[("PARTITIONING", "repartition")])).unwrap_err().to_string();
+    let wanted = "PARTITIONING=\"repartition\": allowed is one of shuffle, by-token; repartition is not \
+                  available in this version";
+    assert!(report.contains(wanted), "{report}");
+    assert_eq!(refused(&[("PARTITIONING", "by-tokens")]), ["PARTITIONING"]);
+}
+
+#[test]
 fn an_event_clock_starts_at_the_earliest_record() {
     let started = |pairs: &[(&str, &str)]| config(pairs).kafka.start_from;
     assert_eq!(started(&[("CLOCK", "event")]), StartFrom::Earliest);

@@ -1,6 +1,7 @@
 //! How clients are configured: what consumers and producers have in common, and what each adds.
 //!
-//! Invariant: a password is handed to librdkafka and to nobody else.
+//! Invariant: a password is handed to librdkafka and to nobody else; the limits fit the longest
+//! message that is read.
 
 use std::time::Duration;
 
@@ -10,7 +11,15 @@ use rdkafka::config::RDKafkaLogLevel;
 use crate::config::{Kafka, Partitioning};
 
 /// How much of one partition librdkafka reads ahead, in KiB.
-const PREFETCH_KIB: &str = "16384";
+const PREFETCH_KIB: usize = 16_384;
+/// The longest answer of a broker that librdkafka takes by default, in bytes.
+const ANSWER_BYTES: usize = 100_000_000;
+/// The longest message that librdkafka sends by default, in bytes.
+const MESSAGE_BYTES: usize = 1_000_000;
+/// More than the headers of a dead letter and its frame ever take.
+const LETTER_HEAD_BYTES: usize = 16 << 10;
+/// How much of dead letters may wait for the broker, beside one of the longest, in KiB.
+const LETTERS_KIB: usize = 32_768;
 
 /// What every client needs.
 fn common(config: &Kafka) -> ClientConfig {
@@ -43,6 +52,11 @@ fn common(config: &Kafka) -> ClientConfig {
             client.set(key, path.display().to_string());
         }
     }
+    if security.protocol.encrypts() && security.ssl_ca.is_none() {
+        // The OpenSSL inside knows the directory that it was built for, which no system fills;
+        // librdkafka then looks where distributions keep their certificates.
+        client.set("ssl.ca.location", "probe");
+    }
     if let Some(password) = &security.ssl_key_password {
         client.set("ssl.key.password", password.expose());
     }
@@ -60,7 +74,8 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
         // Where offsets are out of range is ours to decide.
         .set("auto.offset.reset", "error")
         .set("statistics.interval.ms", "1000")
-        .set("queued.max.messages.kbytes", PREFETCH_KIB)
+        .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
+        .set("receive.message.max.bytes", answer_bytes(config.max_message_bytes).to_string())
         // A partition that was full is fetched again at once, not after the default second.
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100")
@@ -78,7 +93,13 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
     client
 }
 
-/// A producer of dead letters or results.
+/// How long a broker's answer may be. It holds what is read ahead or, whatever its length, one batch;
+/// a batch has the longest message and perhaps others.
+fn answer_bytes(max_message_bytes: usize) -> usize {
+    ANSWER_BYTES.max(2 * max_message_bytes + (PREFETCH_KIB << 10))
+}
+
+/// What producers have in common.
 pub(super) fn producer(config: &Kafka) -> ClientConfig {
     let mut client = common(config);
     client
@@ -89,6 +110,65 @@ pub(super) fn producer(config: &Kafka) -> ClientConfig {
     client
 }
 
+/// A producer of dead letters, which are as long as the messages that are read.
+pub(super) fn dead_letter_producer(config: &Kafka) -> ClientConfig {
+    let letter_bytes = config.max_message_bytes + LETTER_HEAD_BYTES;
+    let mut client = producer(config);
+    client
+        // A letter is tried for as long as it takes.
+        .set("message.timeout.ms", "0")
+        .set("message.max.bytes", MESSAGE_BYTES.max(letter_bytes).to_string())
+        // A longer letter than this travels alone, so that a topic that refuses it refuses no other.
+        .set("batch.size", "65536")
+        // One that does not fit would wait for ever.
+        .set("queue.buffering.max.kbytes", (LETTERS_KIB + letter_bytes / 1_024).to_string());
+    client
+}
+
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+    use rdkafka::producer::BaseProducer;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn kafka(pairs: &[(&str, &str)]) -> Kafka {
+        let map = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::from_map(&map).unwrap().0.kafka
+    }
+
+    fn number(client: &ClientConfig, key: &str) -> usize {
+        client.get(key).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn brokers_are_checked_against_the_certificates_of_the_system_unless_others_are_named() {
+        let place = |pairs: &[(&str, &str)]| {
+            let client = consumer(&kafka(pairs), Partitioning::Shuffle);
+            client.get("ssl.ca.location").map(str::to_owned)
+        };
+        let ssl = ("KAFKA_SECURITY_PROTOCOL", "ssl");
+        assert_eq!(place(&[]), None);
+        assert_eq!(place(&[ssl]).as_deref(), Some("probe"));
+        assert_eq!(place(&[ssl, ("KAFKA_SSL_CA_LOCATION", "/ca")]).as_deref(), Some("/ca"));
+    }
+
+    #[test]
+    fn the_longest_message_can_be_fetched_and_sent_as_a_dead_letter() {
+        for (set, bytes) in [("1KiB", 1 << 10), ("8MiB", 8 << 20), ("512MiB", 512 << 20)] {
+            let config = kafka(&[("MAX_MESSAGE_BYTES", set)]);
+            let reading = consumer(&config, Partitioning::Shuffle);
+            assert!(number(&reading, "receive.message.max.bytes") >= bytes + 512, "{set}");
+            reading.create::<BaseConsumer>().unwrap();
+            let sending = dead_letter_producer(&config);
+            assert!(number(&sending, "message.max.bytes") > bytes, "{set}");
+            assert!(number(&sending, "queue.buffering.max.kbytes") << 10 > bytes, "{set}");
+            sending.create::<BaseProducer>().unwrap();
+        }
+    }
 }

@@ -1,17 +1,20 @@
 //! The dead-letter topic: every rejected record goes there, with what is wrong in its headers.
 //!
-//! Invariant: a letter leaves the bounded queue only when librdkafka has taken it, so that a broker
-//! that is away holds the workers back instead of losing letters.
+//! A letter that the topic refuses for its length is sent again without its text, and says so in the
+//! header `truncated`, the text's length. Invariant: a letter leaves the bounded queue only when
+//! librdkafka has taken it, so that a broker that is away holds the workers back instead of losing
+//! letters.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::{ClientError, client, context};
@@ -30,11 +33,24 @@ pub struct DeadLetterTopic {
     thread: JoinHandle<()>,
 }
 
-/// Counts what the broker has acknowledged.
+/// Counts what the broker has acknowledged, and keeps what is to be sent again.
 struct Deliveries {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     undelivered: Undelivered,
+    /// Letters that the topic found too long. Not more than librdkafka held: each is sent before the
+    /// next one is taken from the queue.
+    shortened: Mutex<VecDeque<Shortened>>,
+}
+
+/// Where a letter's record was: partition, offset and index.
+type Place = Box<(i32, i64, u32)>;
+
+/// What stays of a letter that is too long for the topic.
+struct Shortened {
+    place: Place,
+    headers: OwnedHeaders,
+    timestamp_ms: Option<i64>,
 }
 
 impl ClientContext for Deliveries {
@@ -44,8 +60,7 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    /// Where the letter's record was.
-    type DeliveryOpaque = Box<(i32, i64, u32)>;
+    type DeliveryOpaque = Place;
 
     fn delivery(&self, result: &DeliveryResult<'_>, place: Self::DeliveryOpaque) {
         match result {
@@ -54,11 +69,42 @@ impl ProducerContext for Deliveries {
                 self.metrics.dead_letters.inc();
                 self.health.ok(Part::Kafka, "dead letters");
             }
+            Err((error, letter)) if is_too_long(error) && letter.payload_len() > 0 => {
+                self.shortened().push_back(Shortened::of(letter, place));
+            }
             Err((error, _)) => {
                 self.health.fail(Part::Kafka, "dead letters", &format!("a dead letter was lost: {error}"))
             }
         }
     }
+}
+
+impl Deliveries {
+    fn shortened(&self) -> std::sync::MutexGuard<'_, VecDeque<Shortened>> {
+        self.shortened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shortened {
+    fn of(letter: &BorrowedMessage<'_>, place: Place) -> Self {
+        let bytes = letter.payload_len();
+        tracing::warn!(
+            bytes,
+            topic = letter.topic(),
+            "Dead letter too long for its topic; sent without text"
+        );
+        let headers = letter.headers().map(BorrowedHeaders::detach).unwrap_or_default();
+        Self {
+            place,
+            headers: headers.insert(Header { key: "truncated", value: Some(&bytes.to_string()) }),
+            timestamp_ms: letter.timestamp().to_millis(),
+        }
+    }
+}
+
+/// Whether a letter would be taken if it were shorter.
+fn is_too_long(error: &KafkaError) -> bool {
+    *error == KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
 impl DeadLetterTopic {
@@ -70,10 +116,8 @@ impl DeadLetterTopic {
         health: Arc<Health>,
         undelivered: Undelivered,
     ) -> Result<(Sender<DeadLetter>, Self), ClientError> {
-        let mut settings = client::producer(config);
-        // A letter is tried for as long as it takes.
-        settings.set("message.timeout.ms", "0").set("queue.buffering.max.kbytes", "32768");
-        let deliveries = Deliveries { metrics, health, undelivered };
+        let settings = client::dead_letter_producer(config);
+        let deliveries = Deliveries { metrics, health, undelivered, shortened: Mutex::default() };
         let producer = BaseProducer::from_config_and_context(&settings, deliveries)
             .map_err(|error| ClientError::new(config, error))?;
         let (sender, letters) = crossbeam_channel::bounded(QUEUE);
@@ -96,18 +140,28 @@ impl DeadLetterTopic {
 fn deliver(producer: &BaseProducer<Deliveries>, letters: &Receiver<DeadLetter>, topic: &str, source: &str) {
     loop {
         match letters.recv_timeout(Duration::from_millis(100)) {
-            Ok(letter) => send(producer, topic, source, &letter),
+            Ok(letter) => send(producer, record(topic, source, &letter)),
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
         }
         producer.poll(Duration::ZERO);
+        send_shortened(producer, topic);
     }
-    if let Err(error) = producer.flush(FLUSH_WITHIN) {
-        tracing::error!(%error, undelivered = producer.in_flight_count(), "Dead letters not delivered");
+    let until = Instant::now() + FLUSH_WITHIN;
+    loop {
+        let flushed = producer.flush(until.saturating_duration_since(Instant::now()));
+        if send_shortened(producer, topic) {
+            continue;
+        }
+        if let Err(error) = flushed {
+            tracing::error!(%error, undelivered = producer.in_flight_count(), "Dead letters not delivered");
+        }
+        return;
     }
 }
 
-fn send(producer: &BaseProducer<Deliveries>, topic: &str, source: &str, letter: &DeadLetter) {
+/// A letter as it is sent.
+fn record<'a>(topic: &'a str, source: &str, letter: &'a DeadLetter) -> BaseRecord<'a, (), [u8], Place> {
     let (partition, offset, index) =
         (letter.partition.to_string(), letter.offset.to_string(), letter.index.to_string());
     let headers = [
@@ -119,12 +173,29 @@ fn send(producer: &BaseProducer<Deliveries>, topic: &str, source: &str, letter: 
     ]
     .into_iter()
     .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-    let mut record: BaseRecord<'_, (), [u8], _> = BaseRecord::with_opaque_to(topic, Box::new(letter.place()))
-        .payload(&letter.payload[..])
-        .headers(headers);
-    if let Some(timestamp_ms) = letter.timestamp_ms {
-        record = record.timestamp(timestamp_ms);
+    let place = Box::new(letter.place());
+    let mut record = BaseRecord::with_opaque_to(topic, place).payload(&letter.payload[..]).headers(headers);
+    record.timestamp = letter.timestamp_ms;
+    record
+}
+
+/// Sends again, without their text, letters that were refused for their length; whether there were any.
+fn send_shortened(producer: &BaseProducer<Deliveries>, topic: &str) -> bool {
+    let mut any = false;
+    loop {
+        let next = producer.context().shortened().pop_front();
+        let Some(Shortened { place, headers, timestamp_ms }) = next else {
+            return any;
+        };
+        any = true;
+        let mut record = BaseRecord::with_opaque_to(topic, place).payload(&[][..]).headers(headers);
+        record.timestamp = timestamp_ms;
+        send(producer, record);
     }
+}
+
+/// Hands a record to librdkafka, when it has room.
+fn send(producer: &BaseProducer<Deliveries>, mut record: BaseRecord<'_, (), [u8], Place>) {
     loop {
         match producer.send(record) {
             Ok(()) => return,

@@ -89,10 +89,13 @@ impl PartitionQueue {
             };
             // SAFETY: librdkafka gave us the message; it is destroyed by `Message::drop` only.
             let err = unsafe { message.0.as_ref() }.err;
-            taken.at_end = err == PARTITION_EOF;
+            // Messages behind an end mean that it is not the end any more; an error means nothing.
             if err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                taken.at_end = false;
                 taken.messages.messages.push(message);
-            } else if err != PARTITION_EOF {
+            } else if err == PARTITION_EOF {
+                taken.at_end = true;
+            } else {
                 taken.error = Some((err, rdkafka::error::RDKafkaErrorCode::from(err).to_string()));
             }
         }

@@ -116,6 +116,7 @@ impl Partition {
         (self.end, self.goal) = (end, end);
         self.cuts.clear();
         self.held.clear();
+        self.failure = None;
         self.progress = Progress::Behind;
     }
 
@@ -132,7 +133,8 @@ impl Partition {
         let max = (BATCH_BYTES / self.message_bytes.max(1)).clamp(1, BATCH_MESSAGES);
         let mut taken = self.queue.take(max);
         self.failure = taken.error.take();
-        if let Some(failure) = self.failure.take_if(|_| taken.messages.is_empty()) {
+        let news = !taken.messages.is_empty() || taken.at_end;
+        if let Some(failure) = self.failure.take_if(|_| !news) {
             return Look::Failed(failure);
         }
         if taken.messages.is_empty() && !taken.at_end {

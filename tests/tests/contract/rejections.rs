@@ -8,10 +8,13 @@ use aggregator_tests::compare::{self, AGGREGATES};
 use aggregator_tests::consume::{Reader, Record};
 use aggregator_tests::host::Host;
 use aggregator_tests::oracle::Oracle;
+use aggregator_tests::random::Random;
 use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::stream::Message;
 use aggregator_tests::trade::Trade;
 use aggregator_tests::{time, wait};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
 
 use crate::rig::{DEFAULT_WINDOWS, LIMIT, Rig, wait_drained};
@@ -171,4 +174,56 @@ fn a_bad_element_is_named_by_its_index_and_does_not_take_the_array_with_it() {
     assert_eq!(letters[0].headers.get("reason").map(String::as_str), Some("bad_side"));
     assert_eq!(letters[0].headers.get("index").map(String::as_str), Some("2"));
     assert_eq!(letters[0].payload, bad.as_bytes());
+}
+
+/// A message that is no JSON and that no compression makes much shorter.
+fn noise(seed: u64, bytes: usize) -> Message {
+    let mut random = Random::new(seed);
+    let payload = (0..bytes).map(|_| b'a' + random.below(26) as u8).collect();
+    Message { partition: 0, key: None, payload, timestamp_ms: Some(time::now_ms()), trades: Vec::new() }
+}
+
+/// The dead letters of some bad messages, in the order of the messages.
+fn letters_of(rig: &Rig, dead: &str, messages: &[Message]) -> Vec<Record> {
+    rig.send(messages);
+    let host = Host::start(&rig.event().with("KAFKA_DEAD_LETTER_TOPIC", dead)).expect("a host");
+    let delivered = |count: f64| count >= messages.len() as f64;
+    host.wait_metric("aggregator_dead_letters_total", LIMIT, delivered).expect("all letters delivered");
+    let reader = Reader::new(rig.broker, dead, 1).expect("a reader");
+    let mut letters =
+        reader.read_until(LIMIT, |records| records.len() >= messages.len()).expect("dead letters");
+    letters.sort_by_key(|record| letter(record).0);
+    letters
+}
+
+#[test]
+fn a_bad_record_of_some_megabytes_is_dead_lettered_whole() {
+    let rig = Rig::new("long", 1);
+    let dead = rig.broker.topic("dead", 1).unwrap();
+    let messages = [noise(51, 900), noise(52, 7_500_000), noise(53, 900)];
+    for (record, message) in letters_of(&rig, &dead, &messages).iter().zip(&messages) {
+        assert!(record.payload == message.payload, "{} bytes came", record.payload.len());
+        assert_eq!(record.headers.get("truncated"), None);
+    }
+}
+
+#[test]
+fn a_dead_letter_that_its_topic_refuses_for_its_length_arrives_without_its_text_and_says_so() {
+    let rig = Rig::new("refused", 1);
+    let dead = format!("{}-letters", rig.topic);
+    let short = NewTopic::new(&dead, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "100000");
+    let admin: AdminClient<DefaultClientContext> = rig.broker.client().create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let made = runtime.block_on(admin.create_topics([&short], &AdminOptions::new())).unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+
+    let messages = [noise(61, 900), noise(62, 300_000), noise(63, 900), noise(64, 400_000), noise(65, 900)];
+    let letters = letters_of(&rig, &dead, &messages);
+    for (record, message) in letters.iter().zip(&messages) {
+        let long = message.payload.len() > 100_000;
+        let wanted = long.then(|| message.payload.len().to_string());
+        assert_eq!(record.headers.get("truncated"), wanted.as_ref());
+        assert_eq!(record.headers.get("reason").map(String::as_str), Some("not_json"));
+        assert!(record.payload == if long { &[][..] } else { &message.payload[..] });
+    }
 }

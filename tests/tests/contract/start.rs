@@ -70,6 +70,44 @@ fn a_taken_port_is_named_and_the_exit_code_is_69() {
 }
 
 #[test]
+fn a_start_that_fails_after_the_log_began_says_why_in_the_log() {
+    let port = ports::free();
+    let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let rig = Rig::new("fatal", 1);
+    let mut host = Host::start(&rig.wall().with("METRICS_PORT", &port.to_string())).unwrap();
+    let ended = host.wait_end(LIMIT).unwrap();
+    let fatal: Vec<_> = host.log().into_iter().filter(|line| line["level"] == "FATAL").collect();
+    assert_eq!(fatal.len(), 1, "{}", ended.output);
+    assert_eq!(fatal[0]["code"], 69, "{}", fatal[0]);
+    assert!(fatal[0]["message"].as_str().unwrap().contains(&port.to_string()), "{}", fatal[0]);
+}
+
+#[test]
+fn a_partitioning_that_is_not_there_yet_is_refused_by_check_and_start_alike() {
+    let settings = Settings::none().with("PARTITIONING", "repartition");
+    let program = paths::aggregator().unwrap();
+    for arguments in [&["check"][..], &[]] {
+        let mut run = Host::start_program(&program, arguments, &settings).unwrap();
+        let ended = run.wait_end(LIMIT).unwrap();
+        assert_eq!(ended.status.code(), Some(64), "{arguments:?}: {}", ended.output);
+        assert!(ended.output.contains("PARTITIONING=\"repartition\""), "{arguments:?}: {}", ended.output);
+    }
+}
+
+#[test]
+fn certificates_that_cannot_be_read_are_named_by_check_and_start_alike() {
+    let settings =
+        Settings::none().with("REDIS_TLS", "true").with("REDIS_TLS_CA", "/nowhere/authorities.pem");
+    let program = paths::aggregator().unwrap();
+    for arguments in [&["check"][..], &[]] {
+        let mut run = Host::start_program(&program, arguments, &settings).unwrap();
+        let ended = run.wait_end(LIMIT).unwrap();
+        assert_eq!(ended.status.code(), Some(64), "{arguments:?}: {}", ended.output);
+        assert!(ended.output.contains("/nowhere/authorities.pem"), "{arguments:?}: {}", ended.output);
+    }
+}
+
+#[test]
 fn settings_of_the_ancestor_without_meaning_draw_one_warning_each_and_no_failure() {
     let rig = Rig::new("ancestor", 1);
     let settings = rig.wall().with("GC_TARGET_PERCENTAGE", "50").with("WORKER_QUEUE_SIZE", "1000");
