@@ -70,7 +70,6 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
         // Where offsets are out of range is ours to decide.
         .set("auto.offset.reset", "error")
         .set("statistics.interval.ms", "1000")

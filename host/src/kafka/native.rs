@@ -4,10 +4,12 @@
 //! wake-ups; the batch call on the consumer's own queue breaks rebalancing. So each partition's
 //! queue is cut off from the consumer's and read by itself: a partition that nobody reads fills its
 //! own queue up to librdkafka's limit and stops fetching, without pause, resume or seek.
+//! End-of-partition events must stay off: the batch call counts such an event as a message that was
+//! taken, and a rebalance, which rewinds to what was taken, then skips the record that comes next.
 //! Invariant: every message and queue keeps the client alive that made it.
 #![allow(unsafe_code, reason = "calls of librdkafka that rdkafka does not wrap; each says why it is sound")]
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
@@ -19,12 +21,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::context::Context;
 use crate::pipeline::batch::{Record, Records};
 
-/// The error code of an end-of-partition event.
-const PARTITION_EOF: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF;
-
 /// A partition's own queue.
 pub(super) struct PartitionQueue {
     queue: NonNull<sys::rd_kafka_queue_t>,
+    topic: CString,
+    partition: i32,
     consumer: Arc<BaseConsumer<Context>>,
     /// Unparked when the queue fills; librdkafka holds a pointer to it until the drop.
     reader: Box<Thread>,
@@ -36,8 +37,6 @@ pub(super) struct PartitionQueue {
 pub(super) struct Taken {
     /// Messages in their order.
     pub(super) messages: Messages,
-    /// The end of the partition was the last thing seen.
-    pub(super) at_end: bool,
     /// An error, and how it is called.
     pub(super) error: Option<(sys::rd_kafka_resp_err_t, String)>,
     /// The queue may hold more.
@@ -65,7 +64,7 @@ impl PartitionQueue {
             sys::rd_kafka_queue_forward(queue.as_ptr(), ptr::null_mut());
             sys::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(unpark), opaque);
         }
-        Some(Self { queue, consumer: Arc::clone(consumer), reader, slots: Vec::new() })
+        Some(Self { queue, topic, partition, consumer: Arc::clone(consumer), reader, slots: Vec::new() })
     }
 
     /// Takes what is there, at most `max` messages, without waiting.
@@ -79,7 +78,6 @@ impl PartitionQueue {
         let count = usize::try_from(count).unwrap_or(0);
         let mut taken = Taken {
             messages: Messages { messages: Vec::with_capacity(count), _consumer: Arc::clone(&self.consumer) },
-            at_end: false,
             error: None,
             full: count == max,
         };
@@ -89,17 +87,33 @@ impl PartitionQueue {
             };
             // SAFETY: librdkafka gave us the message; it is destroyed by `Message::drop` only.
             let err = unsafe { message.0.as_ref() }.err;
-            // Messages behind an end mean that it is not the end any more; an error means nothing.
             if err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                taken.at_end = false;
                 taken.messages.messages.push(message);
-            } else if err == PARTITION_EOF {
-                taken.at_end = true;
             } else {
-                taken.error = Some((err, rdkafka::error::RDKafkaErrorCode::from(err).to_string()));
+                // SAFETY: the message is alive; the words are its own, or static.
+                let words = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(message.0.as_ptr())) };
+                taken.error = Some((err, words.to_string_lossy().into_owned()));
             }
         }
         taken
+    }
+}
+
+impl PartitionQueue {
+    /// The end of the partition as the last answer of its broker said; none before the first one.
+    pub(super) fn end(&self) -> Option<i64> {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: the client outlives the call and the pointers are ours.
+        let err = unsafe {
+            sys::rd_kafka_get_watermark_offsets(
+                self.consumer.client().native_ptr(),
+                self.topic.as_ptr(),
+                self.partition,
+                &mut low,
+                &mut high,
+            )
+        };
+        (err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
     }
 }
 
@@ -145,6 +159,13 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// Drops messages before an offset: a rebalance rewinds partitions that stay to what librdkafka
+    /// believes was taken, and a batch that was being taken meanwhile comes a second time.
+    pub(super) fn drop_before(&mut self, offset: i64) {
+        let seen = (0..self.len()).take_while(|&index| self.get(index).offset < offset).count();
+        self.messages.drain(..seen);
+    }
+
     /// The offset of the last message.
     pub(super) fn last_offset(&self) -> Option<i64> {
         self.len().checked_sub(1).map(|last| self.get(last).offset)
@@ -180,21 +201,4 @@ impl Records for Messages {
             kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp_ms >= 0;
         Record { offset: message.offset, timestamp_ms: known.then_some(timestamp_ms), payload }
     }
-}
-
-/// The end of a partition as the last answer of its broker said; none before the first one.
-pub(super) fn cached_end(consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> Option<i64> {
-    let topic = CString::new(topic).ok()?;
-    let (mut low, mut high) = (0, 0);
-    // SAFETY: the client outlives the call and the pointers are ours.
-    let err = unsafe {
-        sys::rd_kafka_get_watermark_offsets(
-            consumer.client().native_ptr(),
-            topic.as_ptr(),
-            partition,
-            &mut low,
-            &mut high,
-        )
-    };
-    (err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }

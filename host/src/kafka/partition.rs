@@ -110,12 +110,10 @@ impl Partition {
         partition
     }
 
-    /// Goes on at another offset, with which nothing that was read before has to do.
+    /// Goes on at another offset; what was read before and is held goes out first.
     pub(super) fn restart(&mut self, next: i64, end: i64) {
         self.next = next;
         (self.end, self.goal) = (end, end);
-        self.cuts.clear();
-        self.held.clear();
         self.failure = None;
         self.progress = Progress::Behind;
     }
@@ -132,18 +130,31 @@ impl Partition {
         }
         let max = (BATCH_BYTES / self.message_bytes.max(1)).clamp(1, BATCH_MESSAGES);
         let mut taken = self.queue.take(max);
+        taken.messages.drop_before(self.next);
         self.failure = taken.error.take();
-        let news = !taken.messages.is_empty() || taken.at_end;
-        if let Some(failure) = self.failure.take_if(|_| !news) {
+        let empty = taken.messages.is_empty();
+        if let Some(failure) = self.failure.take_if(|_| empty) {
             return Look::Failed(failure);
         }
-        if taken.messages.is_empty() && !taken.at_end {
+        if empty && self.progress == self.reached() {
             return Look::Idle;
         }
-        self.answered_at = Instant::now();
+        if !empty {
+            self.answered_at = Instant::now();
+        }
         let more = taken.full;
         self.hand_over(taken, wall_ms);
         if more { Look::Busy } else { Look::Idle }
+    }
+
+    /// Learns that everything before an offset was read: behind the last record there may be markers of
+    /// transactions, which nobody gets to see.
+    pub(super) fn passed(&mut self, position: i64) {
+        if position > self.next && position >= self.end && self.held.is_empty() {
+            let first = std::mem::replace(&mut self.next, position);
+            self.progress = self.reached();
+            self.held.push_back(self.fetch(Arc::new(OwnedRecords::default()), first));
+        }
     }
 
     /// Hands held batches over, in their order, as far as the lane has room.
@@ -173,7 +184,9 @@ impl Partition {
             }
             self.next = last_offset + 1;
         }
-        if taken.at_end || (self.rules.clock == ClockMode::Wall && self.next >= self.goal) {
+        self.set_end();
+        let passed_goal = self.rules.clock == ClockMode::Wall && self.next >= self.goal;
+        if passed_goal || (!taken.full && self.next >= self.end) {
             self.progress = self.reached();
         }
         if first < self.next || before != self.progress {
@@ -205,8 +218,8 @@ impl Partition {
     }
 
     /// Learns where the partition ends by now.
-    pub(super) fn set_end(&mut self, end: i64) {
-        self.end = self.end.max(end);
+    pub(super) fn set_end(&mut self) {
+        self.end = self.end.max(self.queue.end().unwrap_or(0));
     }
 
     /// Whether the broker has not answered for so long although there is something to read. An event

@@ -17,7 +17,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::context::{Context, Notice};
-use super::native::{PartitionQueue, cached_end};
+use super::native::PartitionQueue;
 use super::offsets::{Offsets, Question, Span};
 use super::partition::{Failure, Look, Partition, ProgressRules};
 use super::resume::{self, Start};
@@ -193,6 +193,7 @@ impl Reader {
         let reset = known.next > span.end;
         let next = if reset { span.low } else { known.next.max(span.low) };
         known.restart(next, span.end);
+        self.recovered(span.partition);
         self.report_gap(span.partition, gap.max(0), reset, next);
         if reset {
             self.intake.reset(span.partition, next);
@@ -202,6 +203,15 @@ impl Reader {
         let sought = added.and_then(|()| self.consumer.seek_partitions(list, Duration::ZERO).map(drop));
         if let Err(error) = sought {
             tracing::warn!(partition = span.partition, %error, "Seek refused; the broker's next error repeats it");
+        }
+    }
+
+    /// Notes that a partition can be read again.
+    fn recovered(&mut self, partition: i32) {
+        if self.failing.remove(&partition).is_some() {
+            let shared = self.intake.shared();
+            shared.health.clear(Part::Kafka, &format!("partition {partition}"));
+            shared.board.partition(partition, |status| status.problem = None);
         }
     }
 
@@ -412,15 +422,17 @@ impl Reader {
     /// Posts where the partitions stand, and leaves out those whose broker does not answer.
     fn tidy(&mut self) {
         self.ask_again();
+        self.pass_markers();
+        let failing = &self.failing;
+        let answers = |partition: &&Partition| {
+            failing.get(&partition.id).is_some_and(|since| partition.answered_at > *since)
+        };
+        let recovered: Vec<i32> = self.partitions.values().filter(answers).map(|one| one.id).collect();
+        for partition in recovered {
+            self.recovered(partition);
+        }
         for partition in self.partitions.values_mut() {
-            if self.failing.get(&partition.id).is_some_and(|since| partition.answered_at > *since) {
-                self.failing.remove(&partition.id);
-                self.intake.shared().health.clear(Part::Kafka, &format!("partition {}", partition.id));
-                self.intake.shared().board.partition(partition.id, |status| status.problem = None);
-            }
-            if let Some(end) = cached_end(&self.consumer, &self.config.topic, partition.id) {
-                partition.set_end(end);
-            }
+            partition.set_end();
             let silent = partition.is_silent(self.config.session_timeout);
             if silent != partition.absent {
                 partition.absent = silent;
@@ -437,6 +449,20 @@ impl Reader {
                 status.fetched = partition.next;
                 status.end = Some(partition.end);
             });
+        }
+    }
+
+    /// Tells partitions how far librdkafka has read, markers that it does not hand out included.
+    fn pass_markers(&mut self) {
+        let Ok(positions) = self.consumer.position() else {
+            return;
+        };
+        for element in positions.elements() {
+            if let (Offset::Offset(offset), Some(partition)) =
+                (element.offset(), self.partitions.get_mut(&element.partition()))
+            {
+                partition.passed(offset);
+            }
         }
     }
 

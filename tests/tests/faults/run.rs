@@ -24,8 +24,8 @@ use aggregator_tests::wait;
 const WINDOWS: &str = "1min,5min,15min,30min,1hour";
 /// How long anything may take that takes seconds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
-/// How many messages are sent between two looks at the pace.
-const PIECE: usize = 50;
+/// In how many pieces a load is sent, each acknowledged before the next.
+const PIECES: usize = 80;
 
 /// How often a test repeats its fault.
 pub(crate) fn runs(quick: u64) -> u64 {
@@ -150,11 +150,11 @@ impl<'scope> Load<'scope> {
         messages: &'scope [Message],
         span: Duration,
     ) -> Self {
-        let pieces = messages.len().div_ceil(PIECE) as u32;
-        let pause = span / pieces.max(1);
+        let pause = span / PIECES as u32;
+        let piece = messages.len().div_ceil(PIECES).max(1);
         let thread = scope.spawn(move || {
             let producer = Producer::new(run.broker, &run.topic).expect("a producer");
-            for piece in messages.chunks(PIECE) {
+            for piece in messages.chunks(piece) {
                 producer.send(piece).expect("the broker takes the messages");
                 pace.sent.fetch_add(piece.len(), Ordering::Relaxed);
                 if !pace.hurry.load(Ordering::Relaxed) {
