@@ -123,8 +123,15 @@ impl CellClock {
         let known = self.marks.entry(mark.partition).or_default();
         known.next = known.next.max(mark.next);
         known.newest_ms = known.newest_ms.max(mark.newest_ms);
-        known.progress = mark.progress;
         known.absent = false;
+        if self.mode == ClockMode::Event && mark.next > mark.first {
+            // What was read counts before the partition leaves the minimum, even when both come at once.
+            known.progress = Progress::Behind;
+            self.now_ms = self.now_ms.max(self.event_candidate(monotonic_ms));
+        }
+        if let Some(known) = self.marks.get_mut(&mark.partition) {
+            known.progress = mark.progress;
+        }
         if self.marks.values().all(|m| m.progress == Progress::End) {
             // New trades between two ends start the wait anew.
             if self.all_ended_at.is_none() || mark.next > mark.first {
@@ -256,6 +263,14 @@ mod tests {
         assert!(clock.take_final(at(0, 1_010)));
         assert!(!clock.take_final(at(0, 2_010)));
         assert_eq!(clock.advance(at(0, 2_010)), Some(1_200));
+    }
+
+    #[test]
+    fn a_partition_counts_before_it_leaves_though_its_end_comes_with_its_last_batch() {
+        let mut clock = CellClock::new(ClockMode::Event);
+        clock.assign(0, 0, false);
+        clock.take(&mark(0, 1, 500, Progress::End), 0);
+        assert_eq!(clock.advance(at(0, 0)), Some(500));
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! results are written by the pipeline. Invariant: the consumer is served at least every
 //! [`SERVE_EVERY`], so that the group never takes this host for dead while it works.
 //!
-//! [`offsets`]: super::offsets
+//! [`offsets`]: crate::kafka::offsets
+
+mod opening;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,15 +19,14 @@ use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::context::{Context, Notice};
-use super::native::PartitionQueue;
-use super::offsets::{Offsets, Question, Span};
-use super::partition::{Failure, Look, Partition, ProgressRules};
-use super::resume::{self, Start};
 use crate::config::Kafka;
 use crate::health::Part;
+use crate::kafka::context::{Context, Notice};
+use crate::kafka::offsets::Offsets;
+use crate::kafka::partition::{Look, Partition, ProgressRules};
+use crate::pipeline::Intake;
 use crate::pipeline::board::state;
-use crate::pipeline::{Intake, Resume};
+use opening::Opening;
 
 /// How often the consumer is served at least.
 const SERVE_EVERY: Duration = Duration::from_millis(50);
@@ -50,17 +52,6 @@ struct Leaving {
     partitions: Vec<i32>,
     answers: Vec<Receiver<()>>,
     since: Instant,
-}
-
-/// Partitions that are about to be read: two answers are waited for.
-struct Opening {
-    /// Which ones; none: all that the topic has.
-    partitions: Option<Vec<i32>>,
-    /// Where they begin and end.
-    spans: Option<Vec<Span>>,
-    /// Where the cells that they feed were saved: outstanding answers, and those that came.
-    asked: Vec<Receiver<Resume>>,
-    resumes: Vec<Resume>,
 }
 
 /// The state of the thread.
@@ -170,60 +161,6 @@ impl Reader {
         busy
     }
 
-    fn partition_failed(&mut self, partition: i32, (code, words): Failure) {
-        use rdkafka::bindings::rd_kafka_resp_err_t as Code;
-        let words = format!("{}[{partition}]: {words}", self.config.topic);
-        let shared = self.intake.shared();
-        shared.board.partition(partition, |status| status.problem = Some(words.clone()));
-        shared.health.fail(Part::Kafka, &format!("partition {partition}"), &words);
-        self.failing.insert(partition, Instant::now());
-        let out_of_range = code == Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
-            || code == Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
-        if out_of_range && self.relocating.insert(partition) {
-            self.offsets.ask(Question::These(vec![partition]));
-        }
-    }
-
-    /// Goes on where the log still is, once that is known. What was deleted is counted.
-    fn relocate(&mut self, span: &Span) {
-        let Some(known) = self.partitions.get_mut(&span.partition) else {
-            return;
-        };
-        let gap = span.low - known.next;
-        let reset = known.next > span.end;
-        let next = if reset { span.low } else { known.next.max(span.low) };
-        known.restart(next, span.end);
-        self.recovered(span.partition);
-        self.report_gap(span.partition, gap.max(0), reset, next);
-        if reset {
-            self.intake.reset(span.partition, next);
-        }
-        let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&self.config.topic, span.partition, Offset::Offset(next));
-        let sought = added.and_then(|()| self.consumer.seek_partitions(list, Duration::ZERO).map(drop));
-        if let Err(error) = sought {
-            tracing::warn!(partition = span.partition, %error, "Seek refused; the broker's next error repeats it");
-        }
-    }
-
-    /// Notes that a partition can be read again.
-    fn recovered(&mut self, partition: i32) {
-        if self.failing.remove(&partition).is_some() {
-            let shared = self.intake.shared();
-            shared.health.clear(Part::Kafka, &format!("partition {partition}"));
-            shared.board.partition(partition, |status| status.problem = None);
-        }
-    }
-
-    fn report_gap(&self, partition: i32, gap: i64, reset: bool, next: i64) {
-        if reset {
-            tracing::warn!(partition, next, "Saved offsets lie behind the end: the topic was made anew");
-        } else if gap > 0 {
-            self.intake.shared().metrics.offset_gap(partition, gap);
-            tracing::warn!(partition, records = gap, next, "Records were deleted before they were read");
-        }
-    }
-
     /// Serves the group, the answers of the broker, and the clock.
     fn serve(&mut self) {
         // Messages travel on the partitions' own queues; what comes here are events and errors.
@@ -273,110 +210,6 @@ impl Reader {
 
     fn fail(&self, words: &str) {
         self.intake.shared().health.fail(Part::Kafka, "", &format!("{}: {words}", self.config.brokers));
-    }
-
-    /// Asks for all that must be known before partitions are read.
-    fn open(&mut self, partitions: Option<Vec<i32>>) {
-        let named = partitions.as_deref().unwrap_or_default();
-        let asked = self.intake.open(named);
-        let spans = match &partitions {
-            Some(none) if none.is_empty() => Some(Vec::new()),
-            Some(these) => {
-                self.offsets.ask(Question::These(these.clone()));
-                None
-            }
-            None => {
-                self.offsets.ask(Question::All);
-                None
-            }
-        };
-        self.opening = Some(Opening { partitions, spans, asked, resumes: Vec::new() });
-    }
-
-    /// Takes an answer of the broker to whoever waits for it: an opening, a partition whose next
-    /// record is gone, or the question for new partitions.
-    fn answered(&mut self, spans: Vec<Span>) {
-        if let [span] = spans[..]
-            && self.relocating.remove(&span.partition)
-        {
-            return self.relocate(&span);
-        }
-        let Some(opening) = &mut self.opening else {
-            return self.take_growth(spans);
-        };
-        let expected = |these: &Vec<i32>| spans.iter().map(|span| span.partition).eq(these.iter().copied());
-        // Where the group has changed its mind, an older answer is nobody's.
-        if opening.partitions.as_ref().is_none_or(expected) {
-            opening.spans = Some(spans);
-        }
-    }
-
-    /// Has partitions read that the topic has got since: all that is in them is new.
-    fn take_growth(&mut self, spans: Vec<Span>) {
-        let new = |span: &Span| !self.partitions.contains_key(&span.partition);
-        let grown: Vec<Span> =
-            spans.into_iter().filter(new).map(|span| Span { start: span.low, ..span }).collect();
-        if !self.grouped && !grown.is_empty() {
-            let partitions: Vec<i32> = grown.iter().map(|span| span.partition).collect();
-            tracing::info!(?partitions, "The topic has new partitions");
-            let asked = self.intake.open(&partitions);
-            let (partitions, spans) = (Some(partitions), Some(grown));
-            self.opening = Some(Opening { partitions, spans, asked, resumes: Vec::new() });
-        }
-    }
-
-    /// Reads on when everything is known.
-    fn finish_opening(&mut self) {
-        let Some(mut opening) = self.opening.take() else {
-            return;
-        };
-        let resumes = &mut opening.resumes;
-        opening.asked.retain(|answer| match answer.try_recv() {
-            Ok(resume) => {
-                resumes.push(resume);
-                false
-            }
-            // A worker that has died is told elsewhere.
-            Err(error) => error == crossbeam_channel::TryRecvError::Empty,
-        });
-        match &opening.spans {
-            Some(spans) if opening.asked.is_empty() => self.begin(spans, &opening.resumes),
-            _ => self.opening = Some(opening),
-        }
-    }
-
-    /// Has partitions read.
-    fn begin(&mut self, spans: &[Span], resumes: &[Resume]) {
-        let mut list = TopicPartitionList::new();
-        for span in spans {
-            let start = resume::start(span, resumes);
-            self.report_gap(span.partition, start.gap, start.reset, start.begin.next);
-            let offset = Offset::Offset(start.begin.next);
-            if !self.begin_partition(span, start) {
-                self.fail(&format!("no queue for partition {}", span.partition));
-            } else if let Err(error) = list.add_partition_offset(&self.config.topic, span.partition, offset) {
-                self.fail(&format!("partition {}: {error}", span.partition));
-            }
-        }
-        // By ourselves, too, partitions may come later.
-        match self.consumer.incremental_assign(&list) {
-            Ok(()) => {
-                tracing::info!(partitions = spans.len(), topic = %self.config.topic, "Reading")
-            }
-            Err(error) => self.fail(&format!("assign: {error}")),
-        }
-        self.tidy();
-    }
-
-    fn begin_partition(&mut self, span: &Span, start: Start) -> bool {
-        let (topic, id, reader) = (&self.config.topic, span.partition, thread::current());
-        let Some(queue) = PartitionQueue::open(&self.consumer, topic, id, thread::current()) else {
-            return false;
-        };
-        let waker = Arc::new(move || reader.unpark());
-        let lane = self.intake.assign(id, start.begin.next, start.reset, start.decoded, waker);
-        self.partitions.insert(id, Partition::new(id, queue, lane, self.rules, start.begin, span.end));
-        true
     }
 
     /// Begins to give partitions back; the group is answered when their results are written.
@@ -463,26 +296,6 @@ impl Reader {
             {
                 partition.passed(offset);
             }
-        }
-    }
-
-    /// Asks for new partitions now and then, and again where a lost record's successor is not known.
-    fn ask_again(&mut self) {
-        if self.opening.is_some() {
-            return;
-        }
-        for partition in &self.relocating {
-            let since = self.failing.entry(*partition).or_insert_with(Instant::now);
-            if since.elapsed() >= REVOKE_WITHIN {
-                *since = Instant::now();
-                self.offsets.ask(Question::These(vec![*partition]));
-                return;
-            }
-        }
-        let asks = !self.grouped && self.relocating.is_empty();
-        if asks && self.asked_for_growth_at.elapsed() >= GROWTH_EVERY {
-            self.asked_for_growth_at = Instant::now();
-            self.offsets.ask(Question::All);
         }
     }
 

@@ -1,0 +1,91 @@
+//! Partitions that cannot be read on: records that are gone, a topic that was made anew, errors.
+//!
+//! Not for brokers that do not answer. Invariant: what was lost is counted and said once, and a partition
+//! that was told to be in trouble is told to be well again.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::{GROWTH_EVERY, REVOKE_WITHIN, Reader};
+use crate::health::Part;
+use crate::kafka::offsets::{Question, Span};
+use crate::kafka::partition::Failure;
+
+impl Reader {
+    pub(super) fn partition_failed(&mut self, partition: i32, (code, words): Failure) {
+        use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+        let words = format!("{}[{partition}]: {words}", self.config.topic);
+        let shared = self.intake.shared();
+        shared.board.partition(partition, |status| status.problem = Some(words.clone()));
+        shared.health.fail(Part::Kafka, &format!("partition {partition}"), &words);
+        self.failing.insert(partition, Instant::now());
+        let out_of_range = code == Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
+            || code == Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+        if out_of_range && self.relocating.insert(partition) {
+            self.offsets.ask(Question::These(vec![partition]));
+        }
+    }
+
+    /// Goes on where the log still is, once that is known. What was deleted is counted.
+    pub(super) fn relocate(&mut self, span: &Span) {
+        let Some(known) = self.partitions.get_mut(&span.partition) else {
+            return;
+        };
+        let gap = span.low - known.next;
+        let reset = known.next > span.end;
+        let next = if reset { span.low } else { known.next.max(span.low) };
+        known.restart(next, span.end);
+        self.recovered(span.partition);
+        self.report_gap(span.partition, gap.max(0), reset, next);
+        if reset {
+            self.intake.reset(span.partition, next);
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.config.topic, span.partition, Offset::Offset(next));
+        let sought = added.and_then(|()| self.consumer.seek_partitions(list, Duration::ZERO).map(drop));
+        if let Err(error) = sought {
+            tracing::warn!(partition = span.partition, %error, "Seek refused; the broker's next error repeats it");
+        }
+    }
+
+    /// Notes that a partition can be read again.
+    pub(super) fn recovered(&mut self, partition: i32) {
+        if self.failing.remove(&partition).is_some() {
+            let shared = self.intake.shared();
+            shared.health.clear(Part::Kafka, &format!("partition {partition}"));
+            shared.board.partition(partition, |status| status.problem = None);
+        }
+    }
+
+    pub(super) fn report_gap(&self, partition: i32, gap: i64, reset: bool, next: i64) {
+        if reset {
+            tracing::warn!(partition, next, "Saved offsets lie behind the end: the topic was made anew");
+        } else if gap > 0 {
+            self.intake.shared().metrics.offset_gap(partition, gap);
+            tracing::warn!(partition, records = gap, next, "Records were deleted before they were read");
+        }
+    }
+
+    /// Asks for new partitions now and then, and again where a lost record's successor is not known.
+    pub(super) fn ask_again(&mut self) {
+        if self.opening.is_some() {
+            return;
+        }
+        for partition in &self.relocating {
+            let since = self.failing.entry(*partition).or_insert_with(Instant::now);
+            if since.elapsed() >= REVOKE_WITHIN {
+                *since = Instant::now();
+                self.offsets.ask(Question::These(vec![*partition]));
+                return;
+            }
+        }
+        let asks = !self.grouped && self.relocating.is_empty();
+        if asks && self.asked_for_growth_at.elapsed() >= GROWTH_EVERY {
+            self.asked_for_growth_at = Instant::now();
+            self.offsets.ask(Question::All);
+        }
+    }
+}
