@@ -4,7 +4,7 @@
 //! whole. A term is the time in which this host may serve: with `by-token` its whole life, with
 //! `shuffle` as long as it has the lease. Invariant: parts end in the order of the data flow, so that
 //! what was read is counted and what was counted is written: reading, workers, writers, offsets, the
-//! lease, dead letters, HTTP.
+//! lease, HTTP, dead letters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +38,8 @@ const RUNTIME_THREADS: usize = 2;
 const WRITE_WITHIN: Duration = Duration::from_millis(3_500);
 /// How long giving the lease back may take at the end.
 const RELEASE_WITHIN: Duration = Duration::from_millis(500);
+/// How long a host that was fenced waits before it begins anew.
+const AFTER_FENCE: Duration = Duration::from_millis(500);
 /// How often rates are sampled and the store is asked whether it is there.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -201,17 +203,14 @@ impl Terms<'_> {
                 begun = self.begin() => begun?,
             };
             self.started.store(true, Ordering::Relaxed);
-            let lost = match (&self.keeper, &mut term.lease) {
-                (Some(keeper), Some(lease)) => tokio::select! {
-                    name = &mut signal => Err(name),
-                    lost = keeper.hold(lease) => Ok(lost),
-                },
-                _ => Err(signal.as_mut().await),
-            };
-            match lost {
-                Err(name) => return Ok((name.map_err(internal)?, Some(term))),
-                Ok(Lost) => self.give_way(term),
+            tokio::select! {
+                name = &mut signal => return Ok((name.map_err(internal)?, Some(term))),
+                Lost = hold(self.keeper.as_ref(), &mut term.lease) => {}
+                () = self.shared.writing.fenced.notified() => {}
             }
+            self.give_way(term);
+            // Shards that were fenced together told it together.
+            drop(tokio::time::timeout(AFTER_FENCE, self.shared.writing.fenced.notified()).await);
         }
     }
 
@@ -221,9 +220,7 @@ impl Terms<'_> {
             Some(keeper) => Some(keeper.acquire().await),
             None => None,
         };
-        if self.shared.checkpoint_interval.is_some() {
-            self.recognise().await;
-        }
+        self.recognise().await;
         let horizon = Horizon::longest(&self.shared.plugins);
         let source = Source::start(self.config, self.pipeline.intake(), horizon).map_err(internal)?;
         Ok(Term { source, lease })
@@ -253,14 +250,22 @@ impl Terms<'_> {
         }
     }
 
-    /// Another host serves: what this one has is void.
+    /// Another host serves, or has written to a shard of ours: what this one has is void.
     fn give_way(&self, term: Term) {
-        tracing::warn!("Another host serves; standing by");
+        tracing::warn!("Another host serves, or has served meanwhile; beginning anew");
         tokio::task::block_in_place(|| {
             term.source.stop_reading();
             self.pipeline.intake().drop_all();
             term.source.close();
         });
+    }
+}
+
+/// Holds the lease until it is lost; where there is none, the consumer group decides for ever.
+async fn hold(keeper: Option<&LeaseKeeper>, lease: &mut Option<Lease>) -> Lost {
+    match (keeper, lease) {
+        (Some(keeper), Some(lease)) => keeper.hold(lease).await,
+        _ => std::future::pending().await,
     }
 }
 
@@ -310,6 +315,7 @@ fn writing(
         health,
         board: Arc::new(Board::default()),
         owner_id: owner_id(),
+        fenced: tokio::sync::Notify::new(),
     }))
 }
 

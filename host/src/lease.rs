@@ -16,8 +16,6 @@ use crate::store::{Lease, Store, StoreError};
 
 /// How often a standby looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// What the lease is called in the health report.
-const TOPIC: &str = "lease";
 
 /// Takes the lease and holds it.
 pub struct LeaseKeeper {
@@ -44,10 +42,7 @@ impl LeaseKeeper {
         let mut looked_before = false;
         loop {
             match self.look(&mut seen, looked_before).await {
-                Ok(Some(lease)) => {
-                    self.health.clear(Part::Kafka, TOPIC);
-                    return lease;
-                }
+                Ok(Some(lease)) => return lease,
                 Ok(None) => looked_before = true,
                 Err(error) => {
                     // An unanswered look starts the count again: the store away is no takeover.
@@ -73,7 +68,8 @@ impl LeaseKeeper {
             (None, Some((lease, since))) if lease.id == 0 => Some(since.elapsed()),
             _ => None,
         };
-        let free = found.as_ref().is_some_and(|lease| lease.id == 0 || self.is_over(&lease.holder));
+        let gone = |lease: &Lease| lease.id == 0 || lease.id == self.id || self.is_over(&lease.holder);
+        let free = found.as_ref().is_some_and(gone);
         if free || same_for.is_some_and(|time| time >= self.session) {
             return self.take(found.as_ref()).await;
         }
@@ -83,7 +79,7 @@ impl LeaseKeeper {
             *seen = Some((lease, Instant::now()));
         }
         let holder = found.map_or_else(|| "nobody".to_owned(), |lease| lease.holder);
-        self.health.fail(Part::Kafka, TOPIC, &format!("standing by: {holder} serves"));
+        self.health.fail(Part::Kafka, "", &format!("standing by: {holder} serves"));
         Ok(None)
     }
 
@@ -140,8 +136,18 @@ impl LeaseKeeper {
     /// Gives the lease back, so that the next host need not wait.
     pub async fn release(&self, lease: &Lease) {
         let free = Lease { id: 0, holder: "nobody".to_owned(), ..lease.clone() };
-        if let Err(error) = self.store.take_lease(Some(lease), &free).await {
-            tracing::warn!(%error, "Lease not given back; the next host waits for a session");
+        let released = match self.store.take_lease(Some(lease), &free).await {
+            // A beat was under way when the holder was told to end.
+            Ok(false) => match self.store.lease().await {
+                Ok(Some(found)) if found.id == self.id => self.store.take_lease(Some(&found), &free).await,
+                other => other.map(|_| false),
+            },
+            answered => answered,
+        };
+        match released {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("Lease not given back: another host has it"),
+            Err(error) => tracing::warn!(%error, "Lease not given back; the next host waits for a session"),
         }
     }
 

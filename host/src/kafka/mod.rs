@@ -27,7 +27,7 @@ pub use check::connect;
 pub use dead_letter::DeadLetterTopic;
 pub use output::OutputTopic;
 
-use crate::config::{Config, Partitioning};
+use crate::config::{ClockMode, Config, Partitioning, StartFrom};
 use crate::pipeline::{Horizon, Intake};
 use context::Context;
 use offsets::{Inquiry, Offsets};
@@ -74,6 +74,8 @@ impl Source {
                 consumer: Arc::clone(&consumer),
                 topic: kafka.topic.clone(),
                 start_from: kafka.start_from,
+                skips: pipeline.clock == ClockMode::Wall
+                    && kafka.start_from == StartFrom::CheckpointOrHorizon,
                 horizon_begins: Box::new(move || clock.now_ms().saturating_sub(reach_ms)),
                 health: Arc::clone(&shared.health),
                 reader: thread::current(),

@@ -30,6 +30,8 @@ pub(super) struct Span {
     pub(super) low: i64,
     /// Where a cell begins that starts with nothing.
     pub(super) start: i64,
+    /// What lies before cannot matter to any cell, however long ago it was saved.
+    pub(super) floor: i64,
     pub(super) end: i64,
 }
 
@@ -45,6 +47,8 @@ pub(super) struct Inquiry {
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     pub(super) topic: String,
     pub(super) start_from: StartFrom,
+    /// Windows move with the wall clock, and reading starts where they begin.
+    pub(super) skips: bool,
     /// Trades older than this event time cannot matter, in unix milliseconds at the time of asking.
     pub(super) horizon_begins: Box<dyn Fn() -> i64 + Send>,
     pub(super) health: Arc<Health>,
@@ -71,7 +75,8 @@ impl Offsets {
     /// Asks. One question of each rebalance is under way at a time, so there is always room.
     pub(super) fn ask(&self, question: Question) {
         if let Some(questions) = &self.questions {
-            drop(questions.send(question));
+            // Where there is no room, it is asked again later.
+            drop(questions.try_send(question));
         }
     }
 
@@ -132,7 +137,8 @@ impl Inquiry {
                 StartFrom::Latest => high,
                 StartFrom::CheckpointOrHorizon => self.first_since(partition, high).map_err(words)?.max(low),
             };
-            spans.push(Span { partition, low, start, end: high });
+            let floor = if self.skips { start } else { low };
+            spans.push(Span { partition, low, start, floor, end: high });
         }
         Ok(spans)
     }

@@ -114,6 +114,7 @@ impl Partition {
     pub(super) fn restart(&mut self, next: i64, end: i64) {
         self.next = next;
         (self.end, self.goal) = (end, end);
+        self.cuts.retain(|cut| *cut > next);
         self.failure = None;
         self.progress = Progress::Behind;
     }

@@ -39,15 +39,12 @@ pub(super) fn start(span: &Span, resumes: &[Resume]) -> Start {
         let begin = Begin { next: span.low, ..Begin::default() };
         return Start { begin, decoded: i64::MIN, gap: 0, reset: true };
     }
-    let next = first.max(span.low);
+    let next = first.max(span.low).max(span.floor);
+    // What was deleted before the floor did not matter any more.
+    let gap = if span.floor > span.low { 0 } else { (span.low - first).max(0) };
     let cuts = positions.into_iter().chain([decoded]).filter(|cut| *cut > next);
     let cuts: BTreeSet<i64> = cuts.collect();
-    Start {
-        begin: Begin { next, cuts: cuts.into_iter().collect() },
-        decoded,
-        gap: next - first,
-        reset: false,
-    }
+    Start { begin: Begin { next, cuts: cuts.into_iter().collect() }, decoded, gap, reset: false }
 }
 
 #[cfg(test)]
@@ -56,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    const SPAN: Span = Span { partition: 3, low: 100, start: 400, end: 1_000 };
+    const SPAN: Span = Span { partition: 3, low: 100, start: 400, floor: 100, end: 1_000 };
 
     fn resume(cells: &[Option<i64>], decoded: Option<i64>) -> Vec<Resume> {
         let vector = |next: i64| BTreeMap::from([(3, next)]);
@@ -91,6 +88,13 @@ mod tests {
     fn what_was_deleted_before_it_was_read_is_a_gap() {
         let found = start(&SPAN, &resume(&[Some(40), Some(60)], Some(60)));
         assert_eq!((found.begin, found.gap), (begin(100, &[]), 60));
+    }
+
+    #[test]
+    fn what_no_window_can_hold_any_more_is_not_read_again() {
+        let span = Span { floor: 400, ..SPAN };
+        let found = start(&span, &resume(&[Some(150), Some(600)], None));
+        assert_eq!((found.begin, found.gap), (begin(400, &[600]), 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! cell has taken the batch or had nothing in it; what its vector covers already it never takes again;
 //! a plugin that fails takes nothing any more.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::batch::Mark;
@@ -106,8 +107,24 @@ impl Cell {
         })
     }
 
-    /// Takes over what a checkpoint holds; a state that the plugin refuses suspends the cell.
+    /// Takes over what a checkpoint holds. State that the plugin refuses is left: the cell begins with
+    /// nothing and reads the horizon again.
     pub(super) fn restore(&mut self, head: &Head, pages: &[StatePage], tokens: &mut Tokens) {
+        self.import(head, pages, tokens);
+        let Some(refused) = self.fault.take_if(|error| error.stage == Stage::Import) else {
+            return;
+        };
+        match Self::new(&self.running, self.clock.mode(), self.sight) {
+            Ok(fresh) => {
+                tracing::warn!(plugin = self.running.name(), reason = %refused.reason, "State refused; begins with nothing");
+                *self = fresh;
+                self.job.replaces(head);
+            }
+            Err(error) => self.fault = Some(error),
+        }
+    }
+
+    fn import(&mut self, head: &Head, pages: &[StatePage], tokens: &mut Tokens) {
         self.clock.restore(head);
         self.job.restored(head);
         for page in pages {
@@ -259,7 +276,9 @@ impl Cell {
 
     /// Gives numbers of forgotten tokens up, except of those that have come back.
     pub(super) fn part(&mut self, numbers: Vec<u32>, tokens: &mut Tokens) {
-        for number in numbers {
+        // Forgotten once more since: that removal is not saved yet.
+        let again: HashSet<u32> = self.parting.iter().copied().collect();
+        for number in numbers.into_iter().filter(|number| !again.contains(number)) {
             if let Some(known) = self.known.get_mut(number as usize)
                 && *known == Knowledge::Parting
             {

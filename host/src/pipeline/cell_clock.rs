@@ -67,6 +67,11 @@ impl CellClock {
         }
     }
 
+    /// What moves it.
+    pub(super) fn mode(&self) -> ClockMode {
+        self.mode
+    }
+
     /// Starts where a checkpoint was taken.
     pub(super) fn restore(&mut self, head: &Head) {
         self.now_ms = head.clock_ms;
@@ -99,7 +104,8 @@ impl CellClock {
     /// Learns that a partition feeds this cell from `next` on. A cell that comes from a checkpoint
     /// keeps its own, later, element of the vector; `reset` says that its offsets mean nothing any more.
     pub fn assign(&mut self, partition: i32, next: i64, reset: bool) {
-        let saved = self.saved.remove(&partition).unwrap_or_default();
+        let known = self.saved.remove(&partition).or_else(|| self.marks.remove(&partition));
+        let saved = PartitionMark { progress: Progress::Behind, absent: false, ..known.unwrap_or_default() };
         let next = if reset { next } else { saved.next.max(next) };
         self.marks.insert(partition, PartitionMark { next, ..saved });
         self.all_ended_at = None;

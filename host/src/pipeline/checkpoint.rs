@@ -26,6 +26,8 @@ const PAGE_BYTES: u32 = 1 << 20;
 const MOST_PAGE_BYTES: u32 = 32 << 20;
 /// Changes may outweigh the whole state by this much before it is written anew.
 const SLACK_BYTES: u64 = 1 << 20;
+/// The most parts of a checkpoint: a start reads all of them.
+const MOST_PARTS: usize = 64;
 /// More removals than this are not kept for a checkpoint that cannot be written.
 const MOST_REMOVALS: usize = 100_000;
 
@@ -140,7 +142,8 @@ impl StatePage {
 #[derive(Debug)]
 pub(super) struct Saved {
     pub(super) head: Head,
-    pub(super) pages: Vec<StatePage>,
+    /// Its state; none where it does not fit what runs now, and is only to be replaced.
+    pub(super) pages: Option<Vec<StatePage>>,
 }
 
 /// The checkpoints of one cell: the last one that is stored, and the one being taken.
@@ -220,10 +223,15 @@ pub(super) struct Circumstances<'a> {
 }
 
 impl Job {
-    /// Starts from a stored checkpoint: the next one writes the whole state again and replaces it.
-    pub(super) fn restored(&mut self, head: &Head) {
+    /// Has the next checkpoint replace a stored one.
+    pub(super) fn replaces(&mut self, head: &Head) {
         self.last_part = head.parts.iter().map(|part| part.id).max().unwrap_or(0);
         self.stored = Stored { parts: head.parts.clone(), ..Stored::default() };
+    }
+
+    /// Starts from a stored checkpoint: the next one writes the whole state again and replaces it.
+    pub(super) fn restored(&mut self, head: &Head) {
+        self.replaces(head);
         self.decoded = head.decoded.iter().copied().collect();
     }
 
@@ -265,7 +273,8 @@ impl Job {
     }
 
     fn begin(&mut self, now: &Circumstances<'_>) {
-        let whole = self.since == 0 || self.stored.change_bytes > self.stored.whole_bytes + SLACK_BYTES;
+        let outweighed = self.stored.change_bytes > self.stored.whole_bytes + SLACK_BYTES;
+        let whole = self.since == 0 || outweighed || self.stored.parts.len() >= MOST_PARTS;
         self.last_part += 1;
         let since = if whole { 0 } else { self.since };
         self.under_way = Some(UnderWay {
@@ -375,6 +384,7 @@ fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: 
         configuration: cell.running.configuration.to_string(),
         state_version: cell.running.plugin.description().state_version,
         horizon_ms: cell.running.settings.horizon_ms,
+        step_ms: cell.running.settings.step_ms,
         clock_ms: cell.clock.now_ms(),
         marks: cell.clock.save(),
         decoded: (now.decoded)(),

@@ -24,6 +24,8 @@ pub(super) struct WantedCell {
     pub(super) plugin: Arc<str>,
     /// How far back its longest window reaches.
     pub(super) horizon_ms: u64,
+    /// The steps in which its results move with time.
+    pub(super) step_ms: u64,
 }
 
 /// Fetches the checkpoints of a shard's cells.
@@ -35,11 +37,7 @@ pub(super) async fn fetch(
     let mut saved = Vec::new();
     for cell in &wanted.cells {
         match fetch_cell(store, shard, wanted, cell).await {
-            Ok(Ok(found)) => saved.push(found),
-            Ok(Err(words)) => {
-                tracing::warn!(shard, plugin = %cell.plugin, reason = %words, "Checkpoint not used");
-                saved.push(None);
-            }
+            Ok(found) => saved.push(found),
             Err(error) if error.action() == Action::Skip => {
                 tracing::error!(shard, plugin = %cell.plugin, %error, "Checkpoint not used");
                 saved.push(None);
@@ -55,13 +53,26 @@ async fn fetch_cell(
     shard: u32,
     wanted: &Wanted,
     cell: &WantedCell,
-) -> Result<Result<Option<Saved>, String>, StoreError> {
+) -> Result<Option<Saved>, StoreError> {
     let Some(head) = store.head(shard, &cell.plugin).await? else {
-        return Ok(Ok(None));
+        return Ok(None);
     };
-    if let Err(words) = fits(&head, wanted, cell) {
-        return Ok(Err(words));
+    let pages = match fits(&head, wanted, cell) {
+        Ok(()) => fetch_pages(store, shard, cell, &head).await?,
+        Err(words) => Err(words),
+    };
+    if let Err(words) = &pages {
+        tracing::warn!(shard, plugin = %cell.plugin, reason = %words, "Checkpoint not used");
     }
+    Ok(Some(Saved { head, pages: pages.ok() }))
+}
+
+async fn fetch_pages(
+    store: &Store,
+    shard: u32,
+    cell: &WantedCell,
+    head: &Head,
+) -> Result<Result<Vec<StatePage>, String>, StoreError> {
     let mut pages = Vec::new();
     for part in &head.parts {
         for index in 0..part.pages {
@@ -74,13 +85,16 @@ async fn fetch_cell(
             }
         }
     }
-    Ok(Ok(Some(Saved { head, pages })))
+    Ok(Ok(pages))
 }
 
 /// Whether a checkpoint has all that the cell needs.
 fn fits(head: &Head, wanted: &Wanted, cell: &WantedCell) -> Result<(), String> {
     if *head.layout != *wanted.layout {
         return Err(format!("it belongs to the layout {}, this is {}", head.layout, wanted.layout));
+    }
+    if head.step_ms != cell.step_ms {
+        return Err(format!("its steps are {} ms, by now they are {} ms", head.step_ms, cell.step_ms));
     }
     if head.horizon_ms < cell.horizon_ms {
         return Err(format!(

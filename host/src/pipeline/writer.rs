@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::board::Board;
 use super::checkpoint::{Piece, Saved};
@@ -77,6 +77,8 @@ pub struct WriterContext {
     pub board: Arc<Board>,
     /// Random number of this process.
     pub owner_id: u128,
+    /// Told when another process turns out to own a shard of ours: what this one has is void.
+    pub fenced: Notify,
 }
 
 /// What the worker has not heard of yet.
@@ -330,6 +332,7 @@ impl Writer {
             Action::Fenced(Some(owner)) => {
                 self.lost = true;
                 self.tell(|news| news.lost = true);
+                self.context.fenced.notify_one();
                 let words =
                     format!("shard {} is owned by another process (epoch {})", self.shard, owner.epoch);
                 self.context.board.shard(self.shard, |status| status.epoch = None);

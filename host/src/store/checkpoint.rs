@@ -28,6 +28,8 @@ pub struct Head {
     pub state_version: u32,
     /// How far back the longest window reached.
     pub horizon_ms: u64,
+    /// The steps in which results moved with time.
+    pub step_ms: u64,
     /// The clock T; none before the first trade.
     pub clock_ms: Option<i64>,
     /// What the cell has seen of each partition.
@@ -170,6 +172,7 @@ mod tests {
             configuration: r#"{"windows":["1m"]}"#.to_owned(),
             state_version: 2,
             horizon_ms: 3_600_000,
+            step_ms: 1_000,
             clock_ms: Some(-1),
             marks: vec![SavedMark { partition: 4, next: 1 << 40, newest_ms: None, progress: 2 }],
             decoded: vec![(4, 1 << 41)],

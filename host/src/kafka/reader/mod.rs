@@ -125,6 +125,7 @@ impl Reader {
                 Ok(Control::StopReading(done)) => {
                     self.reading = false;
                     self.partitions.clear();
+                    self.opening = None;
                     done.send(()).ok();
                 }
                 Ok(Control::Close) | Err(crossbeam_channel::TryRecvError::Disconnected) => {
@@ -173,7 +174,9 @@ impl Reader {
             self.act_on(notice);
         }
         while let Some(spans) = self.offsets.answer() {
-            self.answered(spans);
+            if self.reading {
+                self.answered(spans);
+            }
         }
         self.finish_opening();
         self.finish_leaving();
@@ -254,8 +257,10 @@ impl Reader {
 
     /// Posts where the partitions stand, and leaves out those whose broker does not answer.
     fn tidy(&mut self) {
-        self.ask_again();
-        self.pass_markers();
+        if self.reading {
+            self.ask_again();
+            self.pass_markers();
+        }
         let failing = &self.failing;
         let answers = |partition: &&Partition| {
             failing.get(&partition.id).is_some_and(|since| partition.answered_at > *since)

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use rdkafka::Offset;
@@ -22,8 +23,10 @@ use crate::pipeline::Resume;
 pub(super) struct Opening {
     /// Which ones; none: all that the topic has.
     pub(super) partitions: Option<Vec<i32>>,
+    /// When the broker was asked last.
+    pub(super) asked_at: Instant,
     /// Where they begin and end.
-    spans: Option<Vec<Span>>,
+    pub(super) spans: Option<Vec<Span>>,
     /// Where the cells that they feed were saved: outstanding answers, and those that came.
     asked: Vec<Receiver<Resume>>,
     resumes: Vec<Resume>,
@@ -45,7 +48,8 @@ impl Reader {
                 None
             }
         };
-        self.opening = Some(Opening { partitions, spans, asked, resumes: Vec::new() });
+        let asked_at = Instant::now();
+        self.opening = Some(Opening { partitions, asked_at, spans, asked, resumes: Vec::new() });
     }
 
     /// Takes an answer of the broker to whoever waits for it: an opening, a partition whose next
@@ -76,7 +80,8 @@ impl Reader {
             tracing::info!(?partitions, "The topic has new partitions");
             let asked = self.intake.open(&partitions);
             let (partitions, spans) = (Some(partitions), Some(grown));
-            self.opening = Some(Opening { partitions, spans, asked, resumes: Vec::new() });
+            let asked_at = Instant::now();
+            self.opening = Some(Opening { partitions, asked_at, spans, asked, resumes: Vec::new() });
         }
     }
 

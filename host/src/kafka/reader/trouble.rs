@@ -71,7 +71,12 @@ impl Reader {
 
     /// Asks for new partitions now and then, and again where a lost record's successor is not known.
     pub(super) fn ask_again(&mut self) {
-        if self.opening.is_some() {
+        if let Some(opening) = &mut self.opening {
+            if opening.spans.is_none() && opening.asked_at.elapsed() >= REVOKE_WITHIN {
+                opening.asked_at = Instant::now();
+                let partitions = opening.partitions.clone();
+                self.offsets.ask(partitions.map_or(Question::All, Question::These));
+            }
             return;
         }
         for partition in &self.relocating {

@@ -102,6 +102,7 @@ impl Stand {
                 health,
                 board: Arc::new(Board::default()),
                 owner_id: 7,
+                fenced: tokio::sync::Notify::new(),
             }),
             runtime: runtime.handle().clone(),
             revoke_deadline: PATIENCE,

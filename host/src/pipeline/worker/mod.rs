@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
 
 use super::Shared;
 use super::batch::{Fetch, Mark};
+use super::board::PartitionStatus;
 use super::cell_clock::Now;
 use super::lane::Lane;
 use super::rejections::DeadLetter;
@@ -311,7 +312,6 @@ impl Worker {
             self.shared.rejections.reject(fetch.partition, &*fetch.records, &mut rejected, &mut self.letters);
             self.rejected = rejected;
             self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
-            self.shared.board.partition(fetch.partition, |status| status.decoded = fetch.next);
         }
         let routed = route(&self.rows, &self.shared.layout, mark, fetch.records, replayed, taken_at);
         let routed = Arc::new(routed);
@@ -385,6 +385,9 @@ impl Worker {
         }
         self.shared.throughput.add(trades, new_tokens);
         if routed.finish() && routed.mark.next > routed.mark.first {
+            let next = routed.mark.next;
+            let decoded = |status: &mut PartitionStatus| status.decoded = status.decoded.max(next);
+            self.shared.board.partition(routed.mark.partition, decoded);
             let took = routed.taken_at.elapsed();
             self.shared.metrics.batch(took);
             self.shared.throughput.finish(took, now.monotonic_ms);

@@ -60,10 +60,15 @@ impl Owned {
         let cells = self.shard.cells.len() as u64;
         let interval_ms = shared.checkpoint_interval.map_or(0, |interval| interval.as_millis() as u64);
         for (index, (cell, saved)) in self.shard.cells.iter_mut().zip(loaded).enumerate() {
-            if let Some(saved) = saved {
-                cell.restore(&saved.head, &saved.pages, &mut self.shard.tokens);
-                cell.sight = Sight::Withheld;
-            } else if shared.withholds() {
+            let comes_from_before = saved.is_some();
+            match saved {
+                Some(Saved { head, pages: Some(pages) }) => {
+                    cell.restore(&head, &pages, &mut self.shard.tokens);
+                }
+                Some(Saved { head, pages: None }) => cell.job.replaces(&head),
+                None => {}
+            }
+            if comes_from_before {
                 cell.sight = Sight::Withheld;
             }
             let turn = u64::from(self.shard.id) * cells + index as u64;
@@ -142,8 +147,10 @@ impl Owned {
         let saved = |cell: &super::super::cell::Cell| {
             !cell.is_active() || (!cell.job.is_under_way() && cell.job.covers(cell))
         };
-        let saves = shared.checkpoint_interval.is_some() && self.ready;
-        self.lost || !self.more && self.writer.is_idle() && (!saves || self.shard.cells.iter().all(saved))
+        let saves = shared.checkpoint_interval.is_some();
+        self.lost
+            || !self.ready
+            || !self.more && self.writer.is_idle() && (!saves || self.shard.cells.iter().all(saved))
     }
 }
 

@@ -42,7 +42,8 @@ impl Worker {
 
     fn open_shard(&mut self, id: u32) {
         let shared = &self.shared;
-        let shard = match Shard::new(id, &shared.plugins, shared.rules.clock, Sight::Visible) {
+        let sight = if shared.withholds() { Sight::Withheld } else { Sight::Visible };
+        let shard = match Shard::new(id, &shared.plugins, shared.rules.clock, sight) {
             Ok(shard) => shard,
             Err(error) => {
                 tracing::error!(shard = id, %error, "Shard cannot be opened");
@@ -53,6 +54,7 @@ impl Worker {
         let cell = |cell: &super::super::cell::Cell| WantedCell {
             plugin: cell.running.name().into(),
             horizon_ms: cell.running.settings.horizon_ms,
+            step_ms: cell.running.settings.step_ms,
         };
         let wanted = shared.checkpoint_interval.map(|_| Wanted {
             layout: Arc::clone(&shared.layout_name),
@@ -148,6 +150,12 @@ impl Worker {
         }
         for owned in shards {
             let id = owned.shard.id;
+            if !owned.ready {
+                // It has taken nothing yet, and its writer waits for the store.
+                owned.task.abort();
+                self.forget_shard(id);
+                continue;
+            }
             drop(owned.writer);
             let remaining = until.saturating_duration_since(Instant::now()).max(JOIN_AT_LEAST);
             let mut task = owned.task;
