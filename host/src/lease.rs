@@ -135,16 +135,7 @@ impl LeaseKeeper {
 
     /// Gives the lease back, so that the next host need not wait.
     pub async fn release(&self, lease: &Lease) {
-        let free = Lease { id: 0, holder: "nobody".to_owned(), ..lease.clone() };
-        let released = match self.store.take_lease(Some(lease), &free).await {
-            // A beat was under way when the holder was told to end.
-            Ok(false) => match self.store.lease().await {
-                Ok(Some(found)) if found.id == self.id => self.store.take_lease(Some(&found), &free).await,
-                other => other.map(|_| false),
-            },
-            answered => answered,
-        };
-        match released {
+        match self.store.release_lease(lease).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!("Lease not given back: another host has it"),
             Err(error) => tracing::warn!(%error, "Lease not given back; the next host waits for a session"),

@@ -255,11 +255,11 @@ impl Store {
         }
     }
 
-    /// Removes the lease if holder and epoch are still those of `own`, whatever its beat; says whether
+    /// Frees the lease if holder and epoch are still those of `own`, whatever its beat; says whether
     /// they were.
     ///
     /// # Errors
-    /// When the store cannot be reached or refuses; the lease may have been removed all the same.
+    /// When the store cannot be reached or refuses; the lease may be free all the same.
     pub async fn release_lease(&self, own: &Lease) -> Result<bool, StoreError> {
         match self {
             Self::Redis(store) => store.release_lease(own).await,

@@ -25,7 +25,7 @@ pub struct LayoutRecord {
 /// Who serves, and proof that it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// The random number of the process.
+    /// The random number of the process; 0: nobody's.
     pub id: u128,
     /// Rises with every holder.
     pub epoch: u64,
@@ -54,6 +54,12 @@ impl Lease {
     /// What the record begins with as long as holder and epoch are the same.
     pub(super) fn tenure(&self) -> String {
         format!("{}:{:032x}:", self.epoch, self.id)
+    }
+
+    /// The same lease when nobody holds it any more.
+    #[must_use]
+    pub fn freed(&self) -> Self {
+        Self { id: 0, holder: "nobody".to_owned(), ..self.clone() }
     }
 
     /// Whether it is of the same holder and epoch, whatever the beat.

@@ -28,6 +28,10 @@ impl MemoryStore {
     }
 
     pub(in super::super) fn release_lease(&self, own: &Lease) -> bool {
-        self.lock().lease.take_if(|found| own.continues(found)).is_some()
+        let mut state = self.lock();
+        let freed = state.lease.as_ref().filter(|found| own.continues(found)).map(Lease::freed);
+        let released = freed.is_some();
+        state.lease = freed.or(state.lease.take());
+        released
     }
 }

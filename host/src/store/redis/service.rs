@@ -45,8 +45,8 @@ impl RedisStore {
     }
 
     pub(in super::super) async fn release_lease(&self, own: &Lease) -> Result<bool, StoreError> {
-        let mut command = RELEASE.command(1, 1, 256);
-        command.arg(keys::LEASE).arg(own.tenure());
+        let mut command = RELEASE.command(1, 2, 256);
+        command.arg(keys::LEASE).arg(own.tenure()).arg(own.freed().to_string());
         let removed: i64 = RELEASE.call(&self.reader, &command, keys::LEASE).await?;
         Ok(removed == 1)
     }

@@ -71,8 +71,11 @@ async fn a_lease_is_released_only_by_its_holder(store: &Store) {
     }
     // Whatever the beat: the last renewal's answer may have been lost.
     assert!(store.release_lease(&lease(7, 11, 2)).await.unwrap());
-    assert_eq!(store.lease().await.unwrap(), None);
+    let free = store.lease().await.unwrap().unwrap();
+    assert_eq!((free.id, free.epoch), (0, 11));
     assert!(!store.release_lease(&own).await.unwrap());
+    // The next holder takes it as it sees it.
+    assert!(store.take_lease(Some(&free), &lease(8, 12, 0)).await.unwrap());
 }
 
 async fn of_several_takers_one_wins(store: &Store) {
