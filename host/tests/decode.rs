@@ -80,7 +80,7 @@ fn assert_consistent(rows: &Rows) {
 
 #[test]
 fn the_shared_cases_are_judged_as_written() {
-    let cases: Vec<Case> = serde_json::from_str(include_str!("records.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../../tests/cases/records.json")).unwrap();
     assert_eq!(cases.len(), 70);
     for case in &cases {
         let (rows, rejected) = assert_same(&[case.payload.as_bytes()]);

@@ -1,4 +1,4 @@
-//! The cases that every implementation of the windows must give, read from `windows.json`.
+//! The cases that every implementation of the windows must give, read from `tests/cases/windows.json`.
 //!
 //! Not random (see `laws`). The invariant: expected values are decimal texts and integers and decimals
 //! are compared exactly.
@@ -28,7 +28,7 @@ const FIELDS: [&str; 12] = [
 
 #[test]
 fn every_case_gives_what_it_expects() {
-    let cases: Json = serde_json::from_str(include_str!("windows.json")).unwrap();
+    let cases: Json = serde_json::from_str(include_str!("../../../tests/cases/windows.json")).unwrap();
     let cases = cases.as_array().unwrap();
     assert_eq!(cases.len(), 15);
     for case in cases {

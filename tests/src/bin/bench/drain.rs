@@ -190,7 +190,7 @@ fn check(program: Program, shape: Shape, oracle: &Oracle, redis: &RedisServer) -
         if own_clocks { oracle.newest_of_partition_ms(token) } else { oracle.newest_ms() }
     };
     let mut connection = redis.connect()?;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + LIMIT;
     loop {
         let differences = compare::final_results(oracle, &mut connection, Encoding::Json, clock_of)?;
         if differences.is_empty() {
