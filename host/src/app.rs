@@ -144,6 +144,7 @@ impl App {
             keeper: keeper(&self.config, &self.shared),
         };
         let (signal, term) = self.runtime.block_on(terms.serve())?;
+        let keeper = terms.keeper;
         tracing::info!(signal, "Draining");
         let began = Instant::now();
 
@@ -153,7 +154,7 @@ impl App {
         let written = self.pipeline.stop();
         if let Some(term) = term {
             term.source.close();
-            if let (Some(lease), Some(keeper)) = (&term.lease, keeper(&self.config, &self.shared)) {
+            if let (Some(lease), Some(keeper)) = (&term.lease, &keeper) {
                 let release = async { tokio::time::timeout(RELEASE_WITHIN, keeper.release(lease)).await };
                 drop(self.runtime.block_on(release));
             }
@@ -162,7 +163,8 @@ impl App {
         drop(end_http);
         drop(self.runtime.block_on(serving));
         self.runtime.shutdown_timeout(Duration::from_millis(500));
-        // The last holder of the dead letters' sender.
+        // The last holders of the dead letters' sender.
+        drop(keeper);
         drop(self.shared);
         if let Some(dead_letters) = self.dead_letters {
             dead_letters.close();

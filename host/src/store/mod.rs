@@ -191,23 +191,6 @@ impl Store {
         }
     }
 
-    /// Removes the head of a plugin's checkpoint and these parts.
-    ///
-    /// # Errors
-    /// As [`Store::stage`].
-    pub async fn drop_checkpoint(
-        &self,
-        shard: u32,
-        owner: Owner,
-        plugin: &str,
-        parts: &[Part],
-    ) -> Result<(), StoreError> {
-        match self {
-            Self::Redis(store) => store.drop_checkpoint(shard, owner, plugin, parts).await,
-            Self::Memory(store) => store.drop_checkpoint(shard, owner, plugin, parts),
-        }
-    }
-
     /// Reads how the service was laid out when it last said so.
     ///
     /// # Errors

@@ -60,15 +60,11 @@ impl Owned {
         let cells = self.shard.cells.len() as u64;
         let interval_ms = shared.checkpoint_interval.map_or(0, |interval| interval.as_millis() as u64);
         for (index, (cell, saved)) in self.shard.cells.iter_mut().zip(loaded).enumerate() {
-            let comes_from_before = saved.is_some();
-            match saved {
-                Some(Saved { head, pages: Some(pages) }) => {
-                    cell.restore(&head, &pages, &mut self.shard.tokens);
+            if let Some(Saved { head, pages }) = saved {
+                match pages {
+                    Some(pages) => cell.restore(&head, &pages, &mut self.shard.tokens),
+                    None => cell.job.replaces(&head),
                 }
-                Some(Saved { head, pages: None }) => cell.job.replaces(&head),
-                None => {}
-            }
-            if comes_from_before {
                 cell.sight = Sight::Withheld;
             }
             let turn = u64::from(self.shard.id) * cells + index as u64;

@@ -6,9 +6,8 @@
 
 use std::sync::Arc;
 
-use super::super::checkpoint::{Commit, Head, Part, Place, StagedPage};
+use super::super::checkpoint::{Commit, Head, Place, StagedPage};
 use super::super::error::StoreError;
-use super::super::owner::Owner;
 use super::MemoryStore;
 
 impl MemoryStore {
@@ -42,23 +41,5 @@ impl MemoryStore {
 
     pub(in super::super) fn page(&self, shard: u32, plugin: &str, place: Place) -> Option<Vec<u8>> {
         self.lock().checkpoints.get(&(shard, plugin.into()))?.pages.get(&place).cloned()
-    }
-
-    pub(in super::super) fn drop_checkpoint(
-        &self,
-        shard: u32,
-        owner: Owner,
-        plugin: &str,
-        parts: &[Part],
-    ) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        state.compare(shard, owner)?;
-        if let Some(cell) = state.checkpoints.get_mut(&(shard, plugin.into())) {
-            cell.head = None;
-            for place in parts.iter().flat_map(|part| part.places()) {
-                cell.pages.remove(&place);
-            }
-        }
-        Ok(())
     }
 }

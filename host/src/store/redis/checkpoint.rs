@@ -7,10 +7,9 @@
 
 use std::sync::LazyLock;
 
-use super::super::checkpoint::{Commit, Head, Part, Place, StagedPage};
+use super::super::checkpoint::{Commit, Head, Place, StagedPage};
 use super::super::error::StoreError;
 use super::super::keys;
-use super::super::owner::Owner;
 use super::RedisStore;
 use super::script::Script;
 
@@ -18,8 +17,6 @@ static STAGE: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("fence.lua"), include_str!("stage.lua"))));
 static COMMIT: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("fence.lua"), include_str!("commit.lua"))));
-static DROP: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("fence.lua"), include_str!("drop.lua"))));
 
 /// How long a page waits for its commit.
 const STAGED_MS: u64 = 3_600_000;
@@ -63,19 +60,5 @@ impl RedisStore {
         place: Place,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         self.get(&keys::page(shard, plugin, place)).await
-    }
-
-    pub(in super::super) async fn drop_checkpoint(
-        &self,
-        shard: u32,
-        owner: Owner,
-        plugin: &str,
-        parts: &[Part],
-    ) -> Result<(), StoreError> {
-        let mut own = vec![keys::head(shard, plugin)];
-        own.extend(parts.iter().flat_map(|part| part.places()).map(|place| keys::page(shard, plugin, place)));
-        let attempt = self.attempt(shard, owner);
-        let command = attempt.command(&DROP, &own, 0, 0);
-        self.send(&DROP, &attempt, &command).await
     }
 }

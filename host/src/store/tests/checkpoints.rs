@@ -15,7 +15,6 @@ promises!(
     a_commit_may_be_made_twice,
     heads_of_two_plugins_and_shards_are_apart,
     five_mebibytes_are_carried_in_pages,
-    a_dropped_checkpoint_is_gone_and_only_its_owner_drops_it,
     a_cell_without_a_checkpoint_has_none,
 );
 
@@ -173,23 +172,6 @@ async fn five_mebibytes_are_carried_in_pages(store: &Store) {
     let read = loaded(store).await.unwrap();
     assert_eq!(read.len(), 5);
     assert!(read.concat() == state);
-}
-
-async fn a_dropped_checkpoint_is_gone_and_only_its_owner_drops_it(store: &Store) {
-    let owner = claimed(store).await;
-    checkpoint(store, owner, 1, &[b"a", b"b"]).await.unwrap();
-    let parts = [Part { id: 1, pages: 2 }];
-    let other = Owner { id: 8, ..owner };
-    let error = store.drop_checkpoint(3, other, PLUGIN, &parts).await.unwrap_err();
-    assert_eq!(error.action(), Action::Fenced(Some(owner)));
-    assert_eq!(loaded(store).await.unwrap(), [b"a", b"b"]);
-    // Twice, as after a lost answer.
-    for _ in 0..2 {
-        store.drop_checkpoint(3, owner, PLUGIN, &parts).await.unwrap();
-        assert_eq!(store.head(3, PLUGIN).await.unwrap(), None);
-        assert_eq!(store.page(3, PLUGIN, 1, 0).await.unwrap(), None);
-        assert_eq!(store.page(3, PLUGIN, 1, 1).await.unwrap(), None);
-    }
 }
 
 async fn a_cell_without_a_checkpoint_has_none(store: &Store) {

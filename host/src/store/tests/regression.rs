@@ -10,7 +10,7 @@ const WRITTEN: &str = "aggregator:{shard-3}:written";
 const OWNER: &str = "aggregator:{shard-3}:owner";
 
 /// Every write that a shard knows.
-async fn all_writes(store: &Store, owner: Owner) -> [Result<(), StoreError>; 4] {
+async fn all_writes(store: &Store, owner: Owner) -> [Result<(), StoreError>; 3] {
     let mut end = commit(owner, &[(9, 1)]);
     end.last_page = Some(page(owner, 9, 0, b"late"));
     end.replaced = vec![Part { id: 1, pages: 1 }];
@@ -18,7 +18,6 @@ async fn all_writes(store: &Store, owner: Owner) -> [Result<(), StoreError>; 4] 
         store.write(&chunk(owner, &[("a", 9, r#"{"w":"late"}"#)])).await,
         store.stage(&page(owner, 1, 0, b"late")).await,
         store.commit(&end).await,
-        store.drop_checkpoint(3, owner, super::PLUGIN, &[Part { id: 1, pages: 1 }]).await,
     ]
 }
 
