@@ -1,8 +1,8 @@
 //! One assigned partition: what is read next, how far it is from its end, and the lane it fills.
 //!
 //! Not for decoding. Invariant: fetches leave in offset order and cover everything from the start on;
-//! none straddles an offset at which some cell was saved; a change of progress travels behind the
-//! messages that brought it about.
+//! none straddles the offset up to which records were judged before; a change of progress travels behind
+//! the messages that brought it about.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,9 +39,8 @@ pub(super) struct Partition {
     /// The end that must be passed to be live: it stood when the partition was assigned or fell behind.
     goal: i64,
     progress: Progress,
-    /// Offsets at which cells were saved, rising: a batch ends there, so that a cell takes it whole or
-    /// has all of it.
-    cuts: VecDeque<i64>,
+    /// A batch ends there, so that all of it was judged before by a process that ended, or none.
+    cut: Option<i64>,
     /// Batches that the lane had no room for.
     held: VecDeque<Fetch>,
     /// An error that came with messages, for the next look.
@@ -62,8 +61,8 @@ pub(super) type Failure = (rdkafka::bindings::rd_kafka_resp_err_t, String);
 pub(super) struct Begin {
     /// The first offset.
     pub(super) next: i64,
-    /// Later offsets at which cells were saved.
-    pub(super) cuts: VecDeque<i64>,
+    /// A later offset at which a batch must end.
+    pub(super) cut: Option<i64>,
 }
 
 /// What a look at a partition came to.
@@ -85,7 +84,7 @@ impl Partition {
         begin: Begin,
         end: i64,
     ) -> Self {
-        let Begin { next, cuts } = begin;
+        let Begin { next, cut } = begin;
         let mut partition = Self {
             id,
             queue,
@@ -95,7 +94,7 @@ impl Partition {
             end,
             goal: end,
             progress: Progress::Behind,
-            cuts,
+            cut,
             held: VecDeque::new(),
             failure: None,
             message_bytes: 1_024,
@@ -114,7 +113,7 @@ impl Partition {
     pub(super) fn restart(&mut self, next: i64, end: i64) {
         self.next = next;
         (self.end, self.goal) = (end, end);
-        self.cuts.retain(|cut| *cut > next);
+        self.cut = self.cut.filter(|cut| *cut > next);
         self.failure = None;
         self.progress = Progress::Behind;
     }
@@ -177,7 +176,7 @@ impl Partition {
             let bytes: usize = last.payload.len();
             self.message_bytes = (self.message_bytes * 7 + bytes) / 8;
             self.fall_behind(last.timestamp_ms, wall_ms);
-            while let Some(cut) = self.cuts.pop_front_if(|cut| *cut <= last_offset) {
+            if let Some(cut) = self.cut.take_if(|cut| *cut <= last_offset) {
                 let head = messages.split_before(cut);
                 self.next = cut;
                 self.held.push_back(self.fetch(Arc::new(head), first));

@@ -42,9 +42,8 @@ pub(super) fn start(span: &Span, resumes: &[Resume]) -> Start {
     let next = first.max(span.low).max(span.floor);
     // What was deleted before the floor did not matter any more.
     let gap = if span.floor > span.low { 0 } else { (span.low - first).max(0) };
-    let cuts = positions.into_iter().chain([decoded]).filter(|cut| *cut > next);
-    let cuts: BTreeSet<i64> = cuts.collect();
-    Start { begin: Begin { next, cuts: cuts.into_iter().collect() }, decoded, gap, reset: false }
+    let cut = Some(decoded).filter(|decoded| *decoded > next);
+    Start { begin: Begin { next, cut }, decoded, gap, reset: false }
 }
 
 #[cfg(test)]
@@ -62,46 +61,46 @@ mod tests {
         vec![Resume { cells, decoded: decoded.map(|at| (3, at)).into_iter().collect() }]
     }
 
-    fn begin(next: i64, cuts: &[i64]) -> Begin {
-        Begin { next, cuts: cuts.iter().copied().collect() }
+    fn begin(next: i64, cut: Option<i64>) -> Begin {
+        Begin { next, cut }
     }
 
     #[test]
     fn without_a_checkpoint_the_rules_of_a_first_start_decide() {
         for resumes in [Vec::new(), resume(&[None, None], None)] {
-            assert_eq!(start(&SPAN, &resumes).begin, begin(400, &[]));
+            assert_eq!(start(&SPAN, &resumes).begin, begin(400, None));
         }
     }
 
     #[test]
-    fn reading_starts_at_the_smallest_offset_and_is_cut_at_the_others() {
+    fn reading_starts_at_the_smallest_offset_and_is_cut_where_records_were_judged_before() {
         let found = start(&SPAN, &resume(&[Some(700), Some(500), Some(700)], Some(650)));
-        assert_eq!(found, Start { begin: begin(500, &[650, 700]), decoded: 650, gap: 0, reset: false });
+        assert_eq!(found, Start { begin: begin(500, Some(650)), decoded: 650, gap: 0, reset: false });
     }
 
     #[test]
     fn a_new_plugin_reads_the_horizon_beside_saved_ones() {
-        assert_eq!(start(&SPAN, &resume(&[Some(700), None], None)).begin, begin(400, &[700]));
+        assert_eq!(start(&SPAN, &resume(&[Some(700), None], None)).begin, begin(400, None));
     }
 
     #[test]
     fn what_was_deleted_before_it_was_read_is_a_gap() {
         let found = start(&SPAN, &resume(&[Some(40), Some(60)], Some(60)));
-        assert_eq!((found.begin, found.gap), (begin(100, &[]), 60));
+        assert_eq!((found.begin, found.gap), (begin(100, None), 60));
     }
 
     #[test]
     fn what_no_window_can_hold_any_more_is_not_read_again() {
         let span = Span { floor: 400, ..SPAN };
         let found = start(&span, &resume(&[Some(150), Some(600)], None));
-        assert_eq!((found.begin, found.gap), (begin(400, &[600]), 0));
+        assert_eq!((found.begin, found.gap), (begin(400, None), 0));
     }
 
     #[test]
     fn a_partition_that_came_later_is_read_whole() {
         let cells = vec![CellStart { fed_by: None, vector: Some(BTreeMap::from([(0, 9)])) }];
         let resumes = vec![Resume { cells, ..Resume::default() }];
-        assert_eq!(start(&SPAN, &resumes).begin, begin(100, &[]));
+        assert_eq!(start(&SPAN, &resumes).begin, begin(100, None));
     }
 
     #[test]
@@ -109,12 +108,12 @@ mod tests {
         let other = CellStart { fed_by: Some(0), vector: Some(BTreeMap::from([(0, 9)])) };
         let own = CellStart { fed_by: Some(3), vector: Some(BTreeMap::from([(3, 700)])) };
         let resumes = vec![Resume { cells: vec![other, own], ..Resume::default() }];
-        assert_eq!(start(&SPAN, &resumes).begin, begin(700, &[]));
+        assert_eq!(start(&SPAN, &resumes).begin, begin(700, None));
     }
 
     #[test]
     fn offsets_behind_the_end_belong_to_another_topic() {
         let found = start(&SPAN, &resume(&[Some(1_001)], Some(900)));
-        assert_eq!((found.begin, found.reset, found.decoded), (begin(100, &[]), true, i64::MIN));
+        assert_eq!((found.begin, found.reset, found.decoded), (begin(100, None), true, i64::MIN));
     }
 }

@@ -146,9 +146,9 @@ impl Cell {
         }
     }
 
-    /// Whether a batch is covered by the vector: taken before the checkpoint that this cell comes from.
-    pub(super) fn has(&self, mark: &Mark) -> bool {
-        mark.first < mark.next && self.clock.next(mark.partition).is_some_and(|next| mark.next <= next)
+    /// The offset from which this cell takes a batch: what lies before its vector it has.
+    pub(super) fn takes_from(&self, mark: &Mark) -> i64 {
+        self.clock.next(mark.partition).unwrap_or(i64::MIN)
     }
 
     /// Notes that the instance has state of these tokens from now on; returns those that are news to it.

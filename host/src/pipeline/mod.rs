@@ -16,6 +16,7 @@ mod cell;
 mod cell_clock;
 mod checkpoint;
 mod flush;
+mod kept;
 pub mod lane;
 mod load;
 pub mod rejections;

@@ -124,6 +124,11 @@ impl Routed {
         self.remaining.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// The offset of the message that a row was in.
+    pub fn offset(&self, row: usize) -> i64 {
+        self.records.get(self.places[row].record as usize).offset
+    }
+
     /// The address of a token.
     pub fn text(&self, token: &TokenRows) -> &str {
         &self.texts[token.text.start as usize..token.text.end as usize]

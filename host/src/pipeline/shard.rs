@@ -8,12 +8,13 @@ use std::sync::Arc;
 use super::batch::Mark;
 use super::cell::{Cell, Columns, Sight};
 use super::cell_clock::Now;
+use super::kept::{Kept, Reach};
 use super::route::{Routed, Share};
 use super::tokens::Tokens;
 use crate::config::ClockMode;
 use crate::plugin::PluginError;
 use crate::plugin::catalog::Running;
-use crate::trade::{Reason, Rejected, Texts};
+use crate::trade::{Reason, Rejected};
 
 /// How far back any plugin can still use a trade.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,8 @@ pub struct Shard {
     /// The share's distinct tokens with their rows, and the token of each row; kept for their memory.
     share_tokens: Vec<(u32, u32)>,
     numbers: Vec<u32>,
+    /// What each cell takes of the share; kept for its memory.
+    reaches: Vec<Reach>,
 }
 
 impl Shard {
@@ -77,6 +80,7 @@ impl Shard {
             horizon: Horizon::longest(plugins),
             share_tokens: Vec::new(),
             numbers: Vec::new(),
+            reaches: Vec::new(),
         })
     }
 
@@ -112,36 +116,26 @@ impl Shard {
         period: u64,
         rejected: &mut Vec<Rejected>,
     ) -> Taken {
-        // The first time that each cell still takes, and the first that any visible one does.
-        let mut first_taken_ms = i64::MAX;
-        let (mut any_late, mut any_has) = (false, false);
-        for cell in &mut self.cells {
+        let horizon = self.horizon;
+        let reach = |cell: &mut Cell| {
             let clock_ms = cell.clock.advance(now);
-            let has = cell.has(&routed.mark);
-            any_has |= has;
-            // What a cell has taken before was judged then.
-            let begins = clock_ms.filter(|_| !has).map_or(i64::MIN, |at| self.horizon.begins(at));
-            any_late |= share.oldest_ms < begins;
-            if cell.sight != Sight::Hidden {
-                first_taken_ms = first_taken_ms.min(begins);
-            }
-        }
+            let begins_ms = clock_ms.map_or(i64::MIN, |clock_ms| horizon.begins(clock_ms));
+            Reach { from: cell.takes_from(&routed.mark), begins_ms }
+        };
+        self.reaches.clear();
+        self.reaches.extend(self.cells.iter_mut().map(reach));
         let new_in_period = self.number_tokens(routed, share, period);
         // No number may become another token's while cells come and go over this batch.
         self.hold_share();
-        let trades = if any_late || any_has {
-            self.take_apart(routed, share, first_taken_ms, rejected)
-        } else {
-            self.take_whole(routed, share);
-            share.rows.len() as u64
-        };
+        self.process(routed, share);
         self.release_share();
-        Taken { trades, new_in_period }
+        let late = self.reject_late(routed, share, rejected);
+        Taken { trades: share.rows.len() as u64 - late, new_in_period }
     }
 
-    /// Hands all rows of a share to every cell.
-    fn take_whole(&mut self, routed: &Routed, share: &Share) {
-        let columns = Columns {
+    /// Hands every cell what it takes of a share.
+    fn process(&mut self, routed: &Routed, share: &Share) {
+        let whole = Columns {
             tokens: &self.share_tokens,
             numbers: &self.numbers,
             times_ms: &routed.times_ms[share.rows.clone()],
@@ -153,8 +147,15 @@ impl Shard {
             wallet_hashes: routed.wallet_hashes.get(share.rows.clone()).unwrap_or_default(),
             tx_hashes: &share.tx_hashes,
         };
-        for cell in &mut self.cells {
-            cell.process(&columns, &mut self.tokens);
+        for (cell, reach) in self.cells.iter_mut().zip(&self.reaches) {
+            if reach.covers(routed, share) {
+                cell.process(&whole, &mut self.tokens);
+            } else if !reach.is_past(routed) {
+                let kept = Kept::within(*reach, routed, share, &self.share_tokens);
+                if !kept.is_empty() {
+                    cell.process(&kept.columns(), &mut self.tokens);
+                }
+            }
         }
     }
 
@@ -172,20 +173,20 @@ impl Shard {
         new_in_period
     }
 
-    /// The slow way, when a share has trades that are too late for some cell, or that some cell has
-    /// taken before: each cell gets a copy of the rows that it takes, and what no visible cell takes is
-    /// rejected. Returns how many were taken.
-    fn take_apart(
-        &mut self,
-        routed: &Routed,
-        share: &Share,
-        first_taken_ms: i64,
-        rejected: &mut Vec<Rejected>,
-    ) -> u64 {
-        let times_ms = &routed.times_ms[share.rows.clone()];
-        for (row, &time_ms) in times_ms.iter().enumerate() {
-            if time_ms < first_taken_ms {
-                let place = routed.places[share.rows.start + row];
+    /// Rejects the trades that every cell whose rows count finds too late; returns how many. What a cell
+    /// has taken before was judged then.
+    fn reject_late(&self, routed: &Routed, share: &Share, rejected: &mut Vec<Rejected>) -> u64 {
+        let sighted = self.cells.iter().zip(&self.reaches).filter(|(cell, _)| cell.sight != Sight::Hidden);
+        let judges: Vec<Reach> = sighted.map(|(_, reach)| *reach).collect();
+        if judges.is_empty()
+            || judges.iter().any(|judge| judge.is_past(routed) || judge.begins_ms <= share.oldest_ms)
+        {
+            return 0;
+        }
+        let before = rejected.len();
+        for row in share.rows.clone() {
+            if judges.iter().all(|judge| judge.finds_late(routed, row)) {
+                let place = routed.places[row];
                 rejected.push(Rejected {
                     reason: Reason::TooLate,
                     column: None,
@@ -195,14 +196,7 @@ impl Shard {
                 });
             }
         }
-        for cell in self.cells.iter_mut().filter(|cell| !cell.has(&routed.mark)) {
-            let begins = cell.clock.now_ms().map_or(i64::MIN, |clock_ms| self.horizon.begins(clock_ms));
-            let kept = Kept::new(routed, share, begins, &self.share_tokens);
-            if !kept.numbers.is_empty() {
-                cell.process(&kept.columns(), &mut self.tokens);
-            }
-        }
-        times_ms.iter().filter(|&&time_ms| time_ms >= first_taken_ms).count() as u64
+        (rejected.len() - before) as u64
     }
 
     fn hold_share(&mut self) {
@@ -221,74 +215,5 @@ impl Shard {
     /// Tokens whose address left every cell, as far as they have not come back since.
     pub fn still_gone(&self, gone: Vec<Arc<str>>) -> Vec<Arc<str>> {
         gone.into_iter().filter(|text| !self.tokens.is_alive(text)).collect()
-    }
-}
-
-/// Copies of the rows of a share that one cell takes.
-#[derive(Default)]
-struct Kept {
-    /// For each token with rows: its number, and how many rows are kept.
-    tokens: Vec<(u32, u32)>,
-    numbers: Vec<u32>,
-    times_ms: Vec<i64>,
-    sides: Vec<u8>,
-    natives: Vec<i64>,
-    amounts: Vec<f64>,
-    prices: Vec<f64>,
-    wallets: Texts,
-    wallet_hashes: Vec<u64>,
-    tx_hashes: Texts,
-}
-
-impl Kept {
-    fn new(routed: &Routed, share: &Share, begins: i64, share_tokens: &[(u32, u32)]) -> Self {
-        let mut kept = Self::default();
-        let mut row = 0;
-        for &(number, rows) in share_tokens {
-            let before = kept.numbers.len();
-            for _ in 0..rows {
-                if routed.times_ms[share.rows.start + row] >= begins {
-                    kept.numbers.push(number);
-                    kept.push(routed, share, row);
-                }
-                row += 1;
-            }
-            let of_token = (kept.numbers.len() - before) as u32;
-            if of_token > 0 {
-                kept.tokens.push((number, of_token));
-            }
-        }
-        kept
-    }
-
-    fn push(&mut self, routed: &Routed, share: &Share, row: usize) {
-        let at = share.rows.start + row;
-        self.times_ms.push(routed.times_ms[at]);
-        self.sides.push(routed.sides[at]);
-        self.natives.push(routed.natives[at]);
-        self.amounts.push(routed.amounts[at]);
-        self.prices.push(routed.prices[at]);
-        self.wallet_hashes.extend(routed.wallet_hashes.get(at));
-        if !share.wallets.ends.is_empty() {
-            self.wallets.push(share.wallets.get(row));
-        }
-        if !share.tx_hashes.ends.is_empty() {
-            self.tx_hashes.push(share.tx_hashes.get(row));
-        }
-    }
-
-    fn columns(&self) -> Columns<'_> {
-        Columns {
-            tokens: &self.tokens,
-            numbers: &self.numbers,
-            times_ms: &self.times_ms,
-            sides: &self.sides,
-            natives: &self.natives,
-            amounts: &self.amounts,
-            prices: &self.prices,
-            wallets: &self.wallets,
-            wallet_hashes: &self.wallet_hashes,
-            tx_hashes: &self.tx_hashes,
-        }
     }
 }
