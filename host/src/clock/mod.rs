@@ -7,12 +7,15 @@
 //!
 //! Not here: the clock T of a cell, which is computed from marks.
 //!
-//! Invariant: what [`WallClock::now_ms`] gives never goes back, on any thread.
+//! Invariant: what [`WallClock::now_ms`] gives never goes back, on any thread; what the pipeline does next never
+//! depends on another clock, so that a simulation can set the time.
 
 pub mod rfc3339;
 mod wall;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use wall::WallClock;
 
@@ -21,9 +24,15 @@ pub trait Source: Send + Sync {
     /// The system clock in unix milliseconds; it may step.
     fn system_ms(&self) -> i64;
 
-    /// Milliseconds since some fixed moment; they never go back and never step.
-    fn monotonic_ms(&self) -> u64;
+    /// The time since some fixed moment; it never goes back and never steps.
+    fn monotonic(&self) -> Duration;
+
+    /// Resolves when that much time has passed by the monotonic clock.
+    fn sleep(&self, time: Duration) -> Sleep;
 }
+
+/// What a task waits for while time passes.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The clocks of the operating system.
 #[derive(Debug)]
@@ -37,8 +46,12 @@ impl Source for Os {
         system_ms()
     }
 
-    fn monotonic_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) -> Sleep {
+        Box::pin(tokio::time::sleep(time))
     }
 }
 

@@ -9,9 +9,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Os, Source};
+use super::{Os, Sleep, Source};
 
 /// How many seconds pass in a second while a step forward is worked off.
 const SPEED: u64 = 60;
@@ -57,7 +57,7 @@ impl WallClock {
     /// A clock that runs on any two clocks, anchored at the system clock as it is now.
     #[must_use]
     pub fn new(source: Box<dyn Source>) -> Self {
-        let monotonic_ms = source.monotonic_ms();
+        let monotonic_ms = milliseconds(source.monotonic());
         let now_ms = source.system_ms();
         let offset_ms = offset(now_ms, monotonic_ms);
         Self {
@@ -72,7 +72,7 @@ impl WallClock {
     /// Gives the time in unix milliseconds. It never waits and never goes back.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
-        let monotonic_ms = self.source.monotonic_ms();
+        let monotonic_ms = self.monotonic_ms();
         if monotonic_ms > self.published_at.load(Ordering::Acquire) {
             self.follow();
         }
@@ -82,7 +82,19 @@ impl WallClock {
     /// Gives the milliseconds that have passed since the clock was started; steps do not touch them.
     #[must_use]
     pub fn monotonic_ms(&self) -> u64 {
-        self.source.monotonic_ms()
+        milliseconds(self.monotonic())
+    }
+
+    /// Gives the time that has passed since the clock was started, for intervals below a millisecond.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        self.source.monotonic()
+    }
+
+    /// Resolves when that much time has passed; steps of the system clock do not touch it.
+    #[must_use]
+    pub fn sleep(&self, time: Duration) -> Sleep {
+        self.source.sleep(time)
     }
 
     /// Gives the number of steps of the system clock of more than a second that were reported.
@@ -99,9 +111,9 @@ impl WallClock {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let before = self.source.monotonic_ms();
+        let before = self.monotonic_ms();
         let system_ms = self.source.system_ms();
-        let monotonic_ms = self.source.monotonic_ms();
+        let monotonic_ms = self.monotonic_ms();
         let paired = monotonic_ms - before.min(monotonic_ms) <= PAIRED_MS;
         let step_ms = follower.follow(system_ms, monotonic_ms, paired);
         self.now_ms.store(follower.now_ms, Ordering::Release);
@@ -140,6 +152,10 @@ impl Follower {
     }
 }
 
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn offset(system_ms: i64, monotonic_ms: u64) -> i64 {
     system_ms.saturating_sub(i64::try_from(monotonic_ms).unwrap_or(i64::MAX))
 }
@@ -164,8 +180,12 @@ mod tests {
             self.system_ms.load(Ordering::SeqCst)
         }
 
-        fn monotonic_ms(&self) -> u64 {
-            self.monotonic_ms.load(Ordering::SeqCst)
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.monotonic_ms.load(Ordering::SeqCst))
+        }
+
+        fn sleep(&self, time: Duration) -> Sleep {
+            Box::pin(tokio::time::sleep(time))
         }
     }
 

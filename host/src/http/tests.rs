@@ -196,8 +196,12 @@ impl crate::clock::Source for Late {
         60_000
     }
 
-    fn monotonic_ms(&self) -> u64 {
-        60_000
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::from_mins(1)
+    }
+
+    fn sleep(&self, _: std::time::Duration) -> crate::clock::Sleep {
+        Box::pin(std::future::pending())
     }
 }
 

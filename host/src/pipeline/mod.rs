@@ -43,7 +43,7 @@ pub use flush::FlushRules;
 pub use route::Layout;
 pub use shard::Horizon;
 pub use tuning::Tuning;
-pub use worker::{Assignment, CellStart, Event, Resume, WorkerHandle};
+pub use worker::{Assignment, CellStart, Event, Resume, Step, Worker, WorkerHandle};
 pub use writer::{Publisher, WriterContext};
 
 use crate::clock::WallClock;
@@ -56,7 +56,6 @@ use lane::{Front, LaneSender, Waker};
 use rejections::Rejections;
 use status::{Sort, TokenStatus};
 use throughput::Throughput;
-use worker::Worker;
 
 /// How many events wait in a worker's inbox.
 const INBOX: usize = 64;
@@ -197,9 +196,19 @@ impl Shared {
 
 /// The running workers.
 pub struct Pipeline {
-    shared: Arc<Shared>,
-    workers: Vec<WorkerHandle>,
+    intake: Intake,
     threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// Makes the workers, each for a thread of its own or to be stepped by a simulation; `inbox` is how many
+/// events wait for each of them.
+pub fn workers(shared: &Arc<Shared>, inbox: usize) -> (Intake, Vec<Worker>) {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..shared.layout.workers).map(|_| crossbeam_channel::bounded(inbox)).unzip();
+    let handles: Vec<_> = senders.into_iter().map(WorkerHandle::new).collect();
+    let worker = |(index, inbox)| Worker::new(index, Arc::clone(shared), inbox, handles.clone());
+    let workers = receivers.into_iter().enumerate().map(worker).collect();
+    (Intake { shared: Arc::clone(shared), workers: handles }, workers)
 }
 
 impl Pipeline {
@@ -209,27 +218,25 @@ impl Pipeline {
     }
 
     fn start_with(shared: Arc<Shared>, inbox: usize) -> std::io::Result<Self> {
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..shared.layout.workers).map(|_| crossbeam_channel::bounded(inbox)).unzip();
-        let workers: Vec<_> = senders.into_iter().map(WorkerHandle::new).collect();
+        let (intake, workers) = workers(&shared, inbox);
         let mut threads = Vec::new();
-        for (index, receiver) in receivers.into_iter().enumerate() {
-            let (shared, peers) = (Arc::clone(&shared), workers.clone());
-            let run = move || Worker::new(index, shared, receiver, peers).run();
-            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
+        for (index, worker) in workers.into_iter().enumerate() {
+            let thread = thread::Builder::new().name(format!("worker-{index}"));
+            threads.push(thread.spawn(move || worker.run())?);
         }
-        Ok(Self { shared, workers, threads })
+        Ok(Self { intake, threads })
     }
 
     /// What a source needs.
     pub fn intake(&self) -> Intake {
-        Intake { shared: Arc::clone(&self.shared), workers: self.workers.clone() }
+        self.intake.clone()
     }
 
     /// Ends the workers: what was decoded is counted, what was counted is written. The source must
     /// have stopped. Says whether everything was written.
     pub fn stop(self) -> bool {
         let answers: Vec<Receiver<()>> = self
+            .intake
             .workers
             .iter()
             .map(|worker| {
@@ -242,14 +249,14 @@ impl Pipeline {
             // A worker that has died answers by dropping its end.
             answer.recv().ok();
         }
-        for worker in &self.workers {
+        for worker in &self.intake.workers {
             worker.send(Event::Finish);
         }
         let mut sound = true;
         for thread in self.threads {
             sound &= thread.join().is_ok();
         }
-        sound && !self.shared.unwritten.load(Ordering::Relaxed)
+        sound && !self.intake.shared.unwritten.load(Ordering::Relaxed)
     }
 }
 

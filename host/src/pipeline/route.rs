@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use super::batch::{Mark, Records};
 use crate::config::Partitioning;
@@ -112,8 +112,8 @@ pub struct Routed {
     pub places: Vec<Place>,
     /// Whether the batch was decoded, counted and judged before, by a process that ended since.
     pub replayed: bool,
-    /// When the batch was taken from its lane.
-    pub taken_at: Instant,
+    /// When the batch was taken from its lane, by the monotonic clock.
+    pub taken_at: Duration,
     /// Workers that have not finished their part.
     pub remaining: AtomicUsize,
 }
@@ -142,7 +142,7 @@ pub(super) fn route(
     mark: Mark,
     records: Arc<dyn Records>,
     replayed: bool,
-    taken_at: Instant,
+    taken_at: Duration,
 ) -> Routed {
     let order = order_tokens(rows, layout, mark.partition);
     let mut routed = Routed {

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -19,6 +19,7 @@ use super::checkpoint::{Piece, Saved};
 use super::load;
 use super::shard::Shard;
 use super::worker::WorkerHandle;
+use crate::clock::WallClock;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::results::Message;
@@ -113,14 +114,16 @@ struct Owed {
 pub(super) fn start(
     shard: u32,
     context: Arc<WriterContext>,
+    clock: Arc<WallClock>,
     worker: WorkerHandle,
     runtime: &tokio::runtime::Handle,
     load: Option<load::Wanted>,
 ) -> (WriterHandle, tokio::task::JoinHandle<()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
     let news: Arc<Mutex<News>> = Arc::default();
+    let own_news = Arc::clone(&news);
     let writer =
-        Writer { shard, context, worker, news: Arc::clone(&news), owner: None, lost: false, lineage: 0 };
+        Writer { shard, context, clock, worker, news: own_news, owner: None, lost: false, lineage: 0 };
     (WriterHandle { queue, state: RefCell::default(), news }, runtime.spawn(writer.run(receiver, load)))
 }
 
@@ -185,6 +188,7 @@ impl WriterHandle {
 struct Writer {
     shard: u32,
     context: Arc<WriterContext>,
+    clock: Arc<WallClock>,
     worker: WorkerHandle,
     news: Arc<Mutex<News>>,
     owner: Option<Owner>,
@@ -263,9 +267,9 @@ impl Writer {
             if matches!(outgoing, Outgoing::Checkpoint { lineage, .. } if *lineage != self.lineage) {
                 return false;
             }
-            let began = Instant::now();
+            let began = self.clock.monotonic();
             let tried = self.try_write(outgoing).await;
-            self.context.metrics.store_call(began.elapsed(), tried.is_ok());
+            self.context.metrics.store_call(self.clock.monotonic() - began, tried.is_ok());
             match tried {
                 Ok(()) => {
                     if let Outgoing::Rows { chunk, .. } = outgoing {
@@ -344,7 +348,7 @@ impl Writer {
 
     async fn rest(&self, error: &StoreError, wait: &mut Duration) {
         self.context.health.fail(Part::Redis, WRITES, &error.to_string());
-        tokio::time::sleep(*wait).await;
+        self.clock.sleep(*wait).await;
         *wait = (*wait * 2).min(BACKOFF.1);
     }
 

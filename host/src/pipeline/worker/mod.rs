@@ -5,12 +5,13 @@
 //! lanes, and goes on serving its own inbox and flushes; so two full inboxes cannot wait for each
 //! other.
 
+mod closing;
 mod owned;
 mod owning;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
 
@@ -23,6 +24,7 @@ use super::rejections::DeadLetter;
 use super::route::{Routed, route};
 use super::status::{self, TokenStatus};
 use crate::trade::{Decoder, Rejected, Rows};
+use closing::Closing;
 use owned::Owned;
 
 /// The longest time a worker sleeps, so that it is seen to be alive.
@@ -149,8 +151,19 @@ struct Waiting {
     reply: Sender<Resume>,
 }
 
-/// The state of the thread.
-pub(super) struct Worker {
+/// What a round of a worker came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There may be more to do at once.
+    Busy,
+    /// Nothing to do until an event comes, or this time has passed.
+    Idle(Duration),
+    /// It was told to finish, and has.
+    Ended,
+}
+
+/// The state of a worker's thread.
+pub struct Worker {
     index: usize,
     shared: Arc<Shared>,
     inbox: Receiver<Event>,
@@ -158,6 +171,8 @@ pub(super) struct Worker {
     peers: Vec<WorkerHandle>,
     shards: BTreeMap<u32, Owned>,
     waiting: Vec<Waiting>,
+    /// Shards that are being given back.
+    closing: Vec<Closing>,
     lanes: Vec<Lane>,
     /// Where the round over the lanes goes on.
     next_lane: usize,
@@ -168,9 +183,14 @@ pub(super) struct Worker {
     parked: VecDeque<(usize, Arc<Routed>)>,
     /// Dead letters that their queue had no room for.
     letters: VecDeque<DeadLetter>,
-    next_flush: Instant,
+    /// When rows are asked for next, by the monotonic clock.
+    next_flush: Duration,
     stopping: Option<Sender<()>>,
     taking: bool,
+    /// Everything has been handed over.
+    finishing: bool,
+    /// When dead letters without room are given up; none before the last shard is closed.
+    letters_until: Option<Duration>,
 }
 
 impl Worker {
@@ -182,6 +202,7 @@ impl Worker {
         peers: Vec<WorkerHandle>,
     ) -> Self {
         let decoder = Decoder::new(shared.limits, shared.optional);
+        let next_flush = shared.clock.monotonic();
         Self {
             index,
             shared,
@@ -189,6 +210,7 @@ impl Worker {
             peers,
             shards: BTreeMap::new(),
             waiting: Vec::new(),
+            closing: Vec::new(),
             lanes: Vec::new(),
             next_lane: 0,
             decoder,
@@ -196,30 +218,44 @@ impl Worker {
             rejected: Vec::new(),
             parked: VecDeque::new(),
             letters: VecDeque::new(),
-            next_flush: Instant::now(),
+            next_flush,
             stopping: None,
             taking: true,
+            finishing: false,
+            letters_until: None,
         }
     }
 
     /// Serves events, lanes and flushes until told to finish.
     pub(super) fn run(mut self) {
         loop {
-            self.shared.health.beat(self.index, self.shared.clock.monotonic_ms());
-            for _ in 0..EVENTS_AT_ONCE {
-                match self.inbox.try_recv() {
-                    Ok(Event::Finish) => return self.finish(),
-                    Ok(event) => self.serve(event),
-                    Err(_) => break,
-                }
+            match self.step() {
+                Step::Busy => {}
+                Step::Idle(timeout) => self.wait(timeout),
+                Step::Ended => return,
             }
-            self.unpark();
-            self.hear();
-            self.flush_due();
-            let busy = self.may_take() && self.take_next();
-            if !busy {
-                self.wait();
+        }
+    }
+
+    /// Goes round once, without waiting for anything.
+    pub fn step(&mut self) -> Step {
+        self.shared.health.beat(self.index, self.shared.clock.monotonic_ms());
+        for _ in 0..EVENTS_AT_ONCE {
+            match self.inbox.try_recv() {
+                Ok(event) => self.serve(event),
+                Err(_) => break,
             }
+        }
+        self.unpark();
+        self.hear();
+        self.go_on_closing();
+        self.flush_due();
+        if self.finishing && self.has_finished() {
+            return Step::Ended;
+        }
+        match self.may_take() && self.take_next() {
+            true => Step::Busy,
+            false => Step::Idle(self.idle_for()),
         }
     }
 
@@ -231,7 +267,7 @@ impl Worker {
         match event {
             Event::Open { partitions, reply } => self.open(&partitions, reply),
             Event::Assign(assignment) => self.assign(assignment),
-            Event::Revoke { partition, done } => self.revoke(partition, &done),
+            Event::Revoke { partition, done } => self.revoke(partition, done),
             Event::Drop { done } => self.drop_all(&done),
             Event::Absent { partition, absent } => {
                 for cell in self.shards.values_mut().flat_map(|owned| &mut owned.shard.cells) {
@@ -252,7 +288,8 @@ impl Worker {
                 self.taking = false;
                 self.stopping = Some(done);
             }
-            Event::Wake | Event::Finish => {}
+            Event::Finish => self.finish(),
+            Event::Wake => {}
         }
     }
 
@@ -290,7 +327,7 @@ impl Worker {
 
     /// Decodes a batch, sorts it by shard, takes our own part and hands the rest over.
     fn process(&mut self, lane: usize, fetch: Fetch) {
-        let taken_at = Instant::now();
+        let taken_at = self.shared.clock.monotonic();
         let wall_ms = self.shared.clock.now_ms();
         self.rows.clear();
         self.rejected.clear();
@@ -388,25 +425,26 @@ impl Worker {
             let next = routed.mark.next;
             let decoded = |status: &mut PartitionStatus| status.decoded = status.decoded.max(next);
             self.shared.board.partition(routed.mark.partition, decoded);
-            let took = routed.taken_at.elapsed();
+            let took = self.shared.clock.monotonic() - routed.taken_at;
             self.shared.metrics.batch(took);
             self.shared.throughput.finish(took, now.monotonic_ms);
         }
     }
 
     fn flush_due(&mut self) {
-        let due = Instant::now() >= self.next_flush;
+        let at = self.shared.clock.monotonic();
+        let due = at >= self.next_flush;
         if due {
             // By the interval, not by now: what a batch took must not stretch every round.
             let interval = self.shared.tuning.flush_interval();
-            self.next_flush = (self.next_flush + interval).max(Instant::now());
+            self.next_flush = (self.next_flush + interval).max(at);
         }
         let now = self.now();
         for owned in self.shards.values_mut().filter(|owned| owned.ready) {
             if due || (owned.more && owned.writer.has_room()) {
-                let began = Instant::now();
+                let began = self.shared.clock.monotonic();
                 owned.flush(&self.shared, now);
-                self.shared.metrics.flush(began.elapsed());
+                self.shared.metrics.flush(self.shared.clock.monotonic() - began);
             }
             owned.checkpoint(&self.shared, now);
             if due {
@@ -415,14 +453,19 @@ impl Worker {
         }
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&self) {
+    /// For how long there is nothing to do, if no event comes.
+    fn idle_for(&self) -> Duration {
         let lanes_wait = self.taking && self.lanes.iter().any(|lane| !lane.is_empty());
-        let until_flush = self.next_flush.saturating_duration_since(Instant::now());
-        let mut timeout = until_flush.min(LONGEST_WAIT);
-        if lanes_wait || !self.letters.is_empty() {
-            timeout = timeout.min(RETRY_WAIT);
+        let until_flush = self.next_flush.saturating_sub(self.shared.clock.monotonic());
+        let longest = until_flush.min(LONGEST_WAIT);
+        match lanes_wait || !self.letters.is_empty() || !self.closing.is_empty() {
+            true => longest.min(RETRY_WAIT),
+            false => longest,
         }
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self, timeout: Duration) {
         let mut select = Select::new();
         select.recv(&self.inbox);
         for (peer, _) in &self.parked {
@@ -432,17 +475,28 @@ impl Worker {
         select.ready_timeout(timeout).ok();
     }
 
-    fn finish(mut self) {
-        let shards = std::mem::take(&mut self.shards).into_values().collect();
-        self.close(shards);
-        let until = Instant::now() + LETTERS_WITHIN;
-        while !self.hand_letters_on() {
-            if Instant::now() >= until {
-                tracing::error!(letters = self.letters.len(), "Dead letters given up");
-                return;
-            }
-            std::thread::sleep(RETRY_WAIT);
+    /// Begins the end: everything that is left is stored.
+    fn finish(&mut self) {
+        self.finishing = true;
+        for owned in std::mem::take(&mut self.shards).into_values() {
+            self.close(owned, None);
         }
+    }
+
+    /// Whether the last shard is closed, and no dead letter waits or may be waited for any more.
+    fn has_finished(&mut self) -> bool {
+        if !self.closing.is_empty() {
+            return false;
+        }
+        if self.hand_letters_on() {
+            return true;
+        }
+        let at = self.shared.clock.monotonic();
+        let given_up = at >= *self.letters_until.get_or_insert(at + LETTERS_WITHIN);
+        if given_up {
+            tracing::error!(letters = self.letters.len(), "Dead letters given up");
+        }
+        given_up
     }
 }
 

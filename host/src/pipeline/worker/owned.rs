@@ -119,10 +119,10 @@ impl Owned {
                 continue;
             }
             let (cell, tokens) = (&mut self.shard.cells[index], &mut self.shard.tokens);
-            let began = std::time::Instant::now();
+            let began = shared.clock.monotonic();
             let step = |now: &Circumstances<'_>| checkpoint::step(cell, tokens, now);
             let piece = circumstances(self.shard.id, shared, now, step).flatten();
-            shared.metrics.checkpoint_step(began.elapsed());
+            shared.metrics.checkpoint_step(shared.clock.monotonic() - began);
             checkpoint::bound_removals(&mut self.shard.cells[index], &mut self.shard.tokens);
             if let Some(piece) = piece {
                 self.writer.send(Outgoing::Checkpoint { cell: index, lineage: self.lineage, piece });

@@ -4,8 +4,6 @@
 //! that another process owns is dropped as it is.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -13,12 +11,10 @@ use super::super::cell::Sight;
 use super::super::load::{Wanted, WantedCell};
 use super::super::shard::Shard;
 use super::super::writer;
+use super::closing::Closing;
 use super::owned::Owned;
-use super::{Assignment, CellStart, RETRY_WAIT, Resume, Waiting, Worker, feeds};
+use super::{Assignment, CellStart, Resume, Waiting, Worker, feeds};
 use crate::health::Part;
-
-/// How long the writers of closed shards may take to end at least.
-const JOIN_AT_LEAST: Duration = Duration::from_millis(100);
 
 impl Worker {
     /// Opens our shards that these partitions feed, and answers when all are ready.
@@ -41,6 +37,10 @@ impl Worker {
     }
 
     fn open_shard(&mut self, id: u32) {
+        // Its former life ends here: what was not stored by now is read again.
+        for closing in self.closing.extract_if(.., |closing| closing.shard == id) {
+            closing.give_up();
+        }
         let shared = &self.shared;
         let sight = if shared.withholds() { Sight::Withheld } else { Sight::Visible };
         let shard = match Shard::new(id, &shared.plugins, shared.rules.clock, sight) {
@@ -62,7 +62,8 @@ impl Worker {
         });
         let ready = wanted.is_none();
         let handle = self.peers[self.index].clone();
-        let writer = writer::start(id, Arc::clone(&shared.writing), handle, &shared.runtime, wanted);
+        let clock = Arc::clone(&shared.clock);
+        let writer = writer::start(id, Arc::clone(&shared.writing), clock, handle, &shared.runtime, wanted);
         self.shards.insert(id, Owned::new(shard, writer, ready));
     }
 
@@ -113,7 +114,7 @@ impl Worker {
         self.lanes.extend(lane);
     }
 
-    pub(super) fn revoke(&mut self, partition: i32, done: &Sender<()>) {
+    pub(super) fn revoke(&mut self, partition: i32, done: Sender<()>) {
         self.lanes.retain(|lane| lane.partition != partition);
         self.shared.front.leave(partition);
         if self.shared.layout.shuffles() {
@@ -121,7 +122,7 @@ impl Worker {
                 cell.clock.revoke(partition);
             }
         } else if let Some(owned) = self.shards.remove(&self.shared.layout.shard(0, partition)) {
-            self.close(vec![owned]);
+            return self.close(owned, Some(done));
         }
         done.send(()).ok();
     }
@@ -133,6 +134,10 @@ impl Worker {
         }
         self.parked.clear();
         self.waiting.clear();
+        for closing in std::mem::take(&mut self.closing) {
+            self.forget_shard(closing.shard);
+            closing.give_up();
+        }
         for owned in std::mem::take(&mut self.shards).into_values() {
             owned.task.abort();
             self.forget_shard(owned.shard.id);
@@ -140,47 +145,22 @@ impl Worker {
         done.send(()).ok();
     }
 
-    /// Stores what shards have left, all of them within one deadline.
-    pub(super) fn close(&mut self, mut shards: Vec<Owned>) {
-        let until = Instant::now() + self.shared.revoke_deadline;
-        while !self.all_stored(&mut shards) && Instant::now() < until {
-            shards.iter_mut().for_each(Owned::hurry);
-            self.shared.health.beat(self.index, self.shared.clock.monotonic_ms());
-            std::thread::sleep(RETRY_WAIT);
-        }
-        for owned in shards {
-            let id = owned.shard.id;
-            if !owned.ready {
-                // It has taken nothing yet, and its writer waits for the store.
-                owned.task.abort();
-                self.forget_shard(id);
-                continue;
-            }
-            drop(owned.writer);
-            let remaining = until.saturating_duration_since(Instant::now()).max(JOIN_AT_LEAST);
-            let mut task = owned.task;
-            let joined = async { tokio::time::timeout(remaining, &mut task).await };
-            if !matches!(self.shared.runtime.block_on(joined), Ok(Ok(()))) {
-                tracing::warn!(shard = id, "Results not written in time; given up");
-                task.abort();
-                self.shared.unwritten.store(true, Ordering::Relaxed);
-            }
-            self.forget_shard(id);
-        }
+    /// Begins to give a shard back: what it has left is stored first, within a deadline.
+    pub(super) fn close(&mut self, owned: Owned, done: Option<Sender<()>>) {
+        let until = self.shared.clock.monotonic() + self.shared.revoke_deadline;
+        self.closing.push(Closing::new(owned, until, done));
     }
 
-    /// Goes on with flushes and checkpoints of closing shards; says whether nothing is left.
-    fn all_stored(&self, shards: &mut [Owned]) -> bool {
+    /// Goes on with the shards that are being given back.
+    pub(super) fn go_on_closing(&mut self) {
         let now = self.now();
-        let mut stored = true;
-        for owned in shards.iter_mut() {
-            owned.hear(&self.shared, now);
-            if owned.ready && owned.flush(&self.shared, now) {
-                owned.checkpoint(&self.shared, now);
+        for mut closing in std::mem::take(&mut self.closing) {
+            if closing.go_on(&self.shared, now) {
+                self.forget_shard(closing.shard);
+            } else {
+                self.closing.push(closing);
             }
-            stored &= owned.is_stored(&self.shared);
         }
-        stored
     }
 
     fn forget_shard(&self, shard: u32) {

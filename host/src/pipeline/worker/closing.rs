@@ -1,0 +1,104 @@
+//! A shard that goes: what it has left is stored, step by step and within a deadline.
+//!
+//! Not for deciding which shards go. Invariant: the worker's other shards go on meanwhile, and a shard
+//! that is not stored in time is said to be given up.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::super::Shared;
+use super::super::cell_clock::Now;
+use super::owned::Owned;
+
+/// How long the writer of a closed shard may take to end at least.
+const JOIN_AT_LEAST: Duration = Duration::from_millis(100);
+
+/// A closing shard.
+pub(super) struct Closing {
+    /// Its number.
+    pub(super) shard: u32,
+    /// When it is given up, by the monotonic clock.
+    until: Duration,
+    /// Who is told that it is gone.
+    done: Option<Sender<()>>,
+    left: Left,
+}
+
+/// What a closing shard waits for.
+enum Left {
+    /// Rows and checkpoints.
+    Storing(Box<Owned>),
+    /// The end of its writer, which has been told to end.
+    Ending(tokio::task::JoinHandle<()>),
+    /// Nothing.
+    Nothing,
+}
+
+impl Closing {
+    pub(super) fn new(owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
+        Self { shard: owned.shard.id, until, done, left: Left::Storing(Box::new(owned)) }
+    }
+
+    /// Goes on; says whether the shard is gone.
+    pub(super) fn go_on(&mut self, shared: &Shared, now: Now) -> bool {
+        let at = shared.clock.monotonic();
+        self.left = match std::mem::replace(&mut self.left, Left::Nothing) {
+            Left::Storing(owned) => self.store(owned, shared, now, at),
+            Left::Ending(task) => self.join(task, shared, at),
+            Left::Nothing => Left::Nothing,
+        };
+        let gone = matches!(self.left, Left::Nothing);
+        if let Some(done) = self.done.take_if(|_| gone) {
+            done.send(()).ok();
+        }
+        gone
+    }
+
+    /// Gives up what is not stored yet.
+    pub(super) fn give_up(self) {
+        match self.left {
+            Left::Storing(owned) => owned.task.abort(),
+            Left::Ending(task) => task.abort(),
+            Left::Nothing => {}
+        }
+        if let Some(done) = self.done {
+            done.send(()).ok();
+        }
+    }
+
+    fn store(&mut self, mut owned: Box<Owned>, shared: &Shared, now: Now, at: Duration) -> Left {
+        owned.hear(shared, now);
+        if owned.ready && owned.flush(shared, now) {
+            owned.checkpoint(shared, now);
+        }
+        if !owned.is_stored(shared) && at < self.until {
+            owned.hurry();
+            return Left::Storing(owned);
+        }
+        let Owned { writer, task, ready, .. } = *owned;
+        if !ready {
+            // It has taken nothing yet, and its writer waits for the store.
+            task.abort();
+            return Left::Nothing;
+        }
+        drop(writer);
+        self.until = self.until.max(at + JOIN_AT_LEAST);
+        Left::Ending(task)
+    }
+
+    fn join(&self, mut task: tokio::task::JoinHandle<()>, shared: &Shared, at: Duration) -> Left {
+        match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => return Left::Nothing,
+            Poll::Pending if at < self.until => return Left::Ending(task),
+            Poll::Pending | Poll::Ready(Err(_)) => {}
+        }
+        tracing::warn!(shard = self.shard, "Results not written in time; given up");
+        task.abort();
+        shared.unwritten.store(true, Ordering::Relaxed);
+        Left::Nothing
+    }
+}
