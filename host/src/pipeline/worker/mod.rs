@@ -6,26 +6,28 @@
 //! other.
 
 mod closing;
+mod event;
 mod owned;
 mod owning;
+mod taking;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::Shared;
-use super::batch::{Fetch, Mark};
-use super::board::PartitionStatus;
 use super::cell_clock::Now;
 use super::lane::Lane;
 use super::rejections::DeadLetter;
-use super::route::{Routed, route};
-use super::status::{self, TokenStatus};
+use super::route::Routed;
+use super::status;
 use crate::trade::{Decoder, Rejected, Rows};
 use closing::Closing;
+pub use event::{Assignment, CellStart, Event, Resume, WorkerHandle};
 use owned::Owned;
+use taking::feeds;
 
 /// The longest time a worker sleeps, so that it is seen to be alive.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -35,115 +37,6 @@ const RETRY_WAIT: Duration = Duration::from_millis(1);
 const LETTERS_WITHIN: Duration = Duration::from_secs(1);
 /// How many events are served before the timers are looked at again.
 const EVENTS_AT_ONCE: usize = 16;
-
-/// Where a cell starts.
-#[derive(Debug, Clone, Default)]
-pub struct CellStart {
-    /// The only partition that feeds it; none: all do.
-    pub fed_by: Option<i32>,
-    /// Its vector; none when it starts with nothing.
-    pub vector: Option<BTreeMap<i32, i64>>,
-}
-
-/// Where the cells of a worker start.
-#[derive(Debug, Default)]
-pub struct Resume {
-    /// Each cell.
-    pub cells: Vec<CellStart>,
-    /// How far each partition was decoded, counted and judged.
-    pub decoded: BTreeMap<i32, i64>,
-}
-
-/// A partition that will be read, for the worker that decodes it.
-pub struct Assignment {
-    /// The partition.
-    pub partition: i32,
-    /// The first offset that will be read.
-    pub next: i64,
-    /// Offsets that were saved before mean nothing any more: the topic is another one.
-    pub reset: bool,
-    /// Where its batches come from; none for those who only learn that its marks will come.
-    pub lane: Option<Lane>,
-}
-
-/// What a worker is told.
-pub enum Event {
-    /// Own the shards that these partitions feed, and say where their cells start.
-    Open {
-        /// The partitions.
-        partitions: Vec<i32>,
-        /// Answered when every checkpoint is in its cell.
-        reply: Sender<Resume>,
-    },
-    /// A partition is assigned.
-    Assign(Assignment),
-    /// Another process owns what was ours: drop all shards as they are, and answer.
-    Drop {
-        /// Answered when they are gone.
-        done: Sender<()>,
-    },
-    /// A partition goes: finish it, write its results, and answer.
-    Revoke {
-        /// The partition.
-        partition: i32,
-        /// Answered when its results are with the store, or given up.
-        done: Sender<()>,
-    },
-    /// A partition cannot be fetched, or can again.
-    Absent {
-        /// The partition.
-        partition: i32,
-        /// Whether it is left out of the clocks.
-        absent: bool,
-    },
-    /// A batch that another worker decoded.
-    Batch(Arc<Routed>),
-    /// Something outside the inbox may have changed: a lane, the writer's room.
-    Wake,
-    /// The store seems to have forgotten what it accepted of these shards.
-    Probe(Vec<u32>),
-    /// Somebody asks for the busiest tokens.
-    Tokens {
-        /// How many at most.
-        limit: usize,
-        /// Their order.
-        sort: status::Sort,
-        /// Where the answer goes.
-        reply: Sender<Vec<TokenStatus>>,
-    },
-    /// Take nothing more from the lanes; answer when nothing is parked.
-    StopTaking(Sender<()>),
-    /// Everything has been handed over: write what is left and end.
-    Finish,
-}
-
-/// Where a worker's events are sent.
-#[derive(Clone)]
-pub struct WorkerHandle {
-    inbox: Sender<Event>,
-}
-
-impl WorkerHandle {
-    /// A handle of the worker that reads the other end.
-    pub fn new(inbox: Sender<Event>) -> Self {
-        Self { inbox }
-    }
-
-    /// Makes the worker look around. A full inbox keeps it awake anyway.
-    pub fn wake(&self) {
-        self.offer(Event::Wake);
-    }
-
-    /// Sends an event that may be lost where the inbox is full, since it is repeated.
-    pub fn offer(&self, event: Event) {
-        drop(self.inbox.try_send(event));
-    }
-
-    /// Sends an event; waits for room. Not for workers. A worker that has ended takes nothing.
-    pub fn send(&self, event: Event) {
-        drop(self.inbox.send(event));
-    }
-}
 
 /// Somebody who waits until shards are open.
 struct Waiting {
@@ -293,144 +186,6 @@ impl Worker {
         }
     }
 
-    fn may_take(&mut self) -> bool {
-        self.hand_letters_on() && self.taking && self.parked.is_empty()
-    }
-
-    /// Hands on dead letters that found no room; says whether none is left.
-    fn hand_letters_on(&mut self) -> bool {
-        while let Some(letter) = self.letters.pop_front() {
-            if let Some(letter) = self.shared.rejections.hand_on(letter) {
-                self.letters.push_front(letter);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Takes one batch from the next lane that has one and may be read; false where there is none.
-    fn take_next(&mut self) -> bool {
-        for turn in 0..self.lanes.len() {
-            let index = (self.next_lane + turn) % self.lanes.len();
-            let lane = &self.lanes[index];
-            if !self.shared.front.admits(lane.partition) {
-                continue;
-            }
-            if let Some(fetch) = lane.take() {
-                self.next_lane = index + 1;
-                self.process(index, fetch);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Decodes a batch, sorts it by shard, takes our own part and hands the rest over.
-    fn process(&mut self, lane: usize, fetch: Fetch) {
-        let taken_at = self.shared.clock.monotonic();
-        let wall_ms = self.shared.clock.now_ms();
-        self.rows.clear();
-        self.rejected.clear();
-        for index in 0..fetch.records.len() {
-            let record = fetch.records.get(index);
-            self.decoder.decode(
-                record.payload,
-                index as u32,
-                record.timestamp_ms,
-                wall_ms,
-                &mut self.rows,
-                &mut self.rejected,
-            );
-        }
-        let mark = self.mark(lane, &fetch);
-        let replayed = fetch.next <= self.lanes[lane].decoded;
-        if !replayed {
-            let mut rejected = std::mem::take(&mut self.rejected);
-            self.shared.rejections.reject(fetch.partition, &*fetch.records, &mut rejected, &mut self.letters);
-            self.rejected = rejected;
-            self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
-        }
-        let routed = route(&self.rows, &self.shared.layout, mark, fetch.records, replayed, taken_at);
-        let routed = Arc::new(routed);
-        if self.shared.layout.shuffles() {
-            for peer in (0..self.peers.len()).filter(|&peer| peer != self.index) {
-                self.parked.push_back((peer, Arc::clone(&routed)));
-            }
-            self.unpark();
-        }
-        self.take(&routed);
-    }
-
-    fn mark(&mut self, lane: usize, fetch: &Fetch) -> Mark {
-        let lane = &mut self.lanes[lane];
-        lane.newest_ms = lane.newest_ms.max(self.rows.latest_ms);
-        self.shared.front.note(fetch.partition, lane.newest_ms, fetch.progress);
-        let newest_ms = lane.newest_ms;
-        self.shared.board.partition(fetch.partition, |status| status.newest_ms = newest_ms);
-        Mark {
-            partition: fetch.partition,
-            first: fetch.first,
-            next: fetch.next,
-            newest_ms,
-            progress: fetch.progress,
-        }
-    }
-
-    /// Hands parked batches over, in their order, as far as their inboxes have room.
-    fn unpark(&mut self) {
-        let mut waiting = VecDeque::new();
-        while let Some((peer, routed)) = self.parked.pop_front() {
-            let full = waiting.iter().any(|&(other, _)| other == peer);
-            if full {
-                waiting.push_back((peer, routed));
-            } else if let Err(TrySendError::Full(Event::Batch(routed))) =
-                self.peers[peer].inbox.try_send(Event::Batch(routed))
-            {
-                waiting.push_back((peer, routed));
-            }
-        }
-        self.parked = waiting;
-        if self.parked.is_empty()
-            && let Some(done) = self.stopping.take()
-        {
-            done.send(()).ok();
-        }
-    }
-
-    /// Takes our shards' parts of a batch.
-    fn take(&mut self, routed: &Routed) {
-        let now = self.now();
-        let period = self.shared.throughput.period();
-        let mut late = Vec::new();
-        let (mut trades, mut new_tokens) = (0, 0);
-        for owned in self.shards.values_mut() {
-            if !feeds(&self.shared, routed.mark.partition, owned.shard.id) {
-                continue;
-            }
-            let share = routed.shares.iter().find(|share| share.shard == owned.shard.id);
-            let taken = owned.shard.take(routed, share, now, period, &mut late);
-            trades += taken.trades;
-            new_tokens += taken.new_in_period;
-        }
-        if !late.is_empty() && !routed.replayed {
-            let partition = routed.mark.partition;
-            self.shared.rejections.reject(partition, &*routed.records, &mut late, &mut self.letters);
-        }
-        match routed.replayed {
-            true => self.shared.metrics.replayed.inc_by(trades),
-            false => self.shared.metrics.trades.inc_by(trades),
-        }
-        self.shared.throughput.add(trades, new_tokens);
-        if routed.finish() && routed.mark.next > routed.mark.first {
-            let next = routed.mark.next;
-            let decoded = |status: &mut PartitionStatus| status.decoded = status.decoded.max(next);
-            self.shared.board.partition(routed.mark.partition, decoded);
-            let took = self.shared.clock.monotonic() - routed.taken_at;
-            self.shared.metrics.batch(took);
-            self.shared.throughput.finish(took, now.monotonic_ms);
-        }
-    }
-
     fn flush_due(&mut self) {
         let at = self.shared.clock.monotonic();
         let due = at >= self.next_flush;
@@ -498,9 +253,4 @@ impl Worker {
         }
         given_up
     }
-}
-
-/// Whether a partition feeds a shard.
-fn feeds(shared: &Shared, partition: i32, shard: u32) -> bool {
-    shared.layout.shuffles() || shared.layout.shard(0, partition) == shard
 }

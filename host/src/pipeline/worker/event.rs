@@ -1,0 +1,122 @@
+//! What a worker is told, and where to.
+//!
+//! Not for acting on it. Invariant: what is sent with [`WorkerHandle::offer`] may be lost, so it is
+//! something that is sent again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::super::lane::Lane;
+use super::super::route::Routed;
+use super::super::status::{self, TokenStatus};
+
+/// Where a cell starts.
+#[derive(Debug, Clone, Default)]
+pub struct CellStart {
+    /// The only partition that feeds it; none: all do.
+    pub fed_by: Option<i32>,
+    /// Its vector; none when it starts with nothing.
+    pub vector: Option<BTreeMap<i32, i64>>,
+}
+
+/// Where the cells of a worker start.
+#[derive(Debug, Default)]
+pub struct Resume {
+    /// Each cell.
+    pub cells: Vec<CellStart>,
+    /// How far each partition was decoded, counted and judged.
+    pub decoded: BTreeMap<i32, i64>,
+}
+
+/// A partition that will be read, for the worker that decodes it.
+pub struct Assignment {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that will be read.
+    pub next: i64,
+    /// Offsets that were saved before mean nothing any more: the topic is another one.
+    pub reset: bool,
+    /// Where its batches come from; none for those who only learn that its marks will come.
+    pub lane: Option<Lane>,
+}
+
+/// What a worker is told.
+pub enum Event {
+    /// Own the shards that these partitions feed, and say where their cells start.
+    Open {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// Answered when every checkpoint is in its cell.
+        reply: Sender<Resume>,
+    },
+    /// A partition is assigned.
+    Assign(Assignment),
+    /// Another process owns what was ours: drop all shards as they are, and answer.
+    Drop {
+        /// Answered when they are gone.
+        done: Sender<()>,
+    },
+    /// A partition goes: finish it, write its results, and answer.
+    Revoke {
+        /// The partition.
+        partition: i32,
+        /// Answered when its results are with the store, or given up.
+        done: Sender<()>,
+    },
+    /// A partition cannot be fetched, or can again.
+    Absent {
+        /// The partition.
+        partition: i32,
+        /// Whether it is left out of the clocks.
+        absent: bool,
+    },
+    /// A batch that another worker decoded.
+    Batch(Arc<Routed>),
+    /// Something outside the inbox may have changed: a lane, the writer's room.
+    Wake,
+    /// The store seems to have forgotten what it accepted of these shards.
+    Probe(Vec<u32>),
+    /// Somebody asks for the busiest tokens.
+    Tokens {
+        /// How many at most.
+        limit: usize,
+        /// Their order.
+        sort: status::Sort,
+        /// Where the answer goes.
+        reply: Sender<Vec<TokenStatus>>,
+    },
+    /// Take nothing more from the lanes; answer when nothing is parked.
+    StopTaking(Sender<()>),
+    /// Everything has been handed over: write what is left and end.
+    Finish,
+}
+
+/// Where a worker's events are sent.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    pub(super) inbox: Sender<Event>,
+}
+
+impl WorkerHandle {
+    /// A handle of the worker that reads the other end.
+    pub fn new(inbox: Sender<Event>) -> Self {
+        Self { inbox }
+    }
+
+    /// Makes the worker look around. A full inbox keeps it awake anyway.
+    pub fn wake(&self) {
+        self.offer(Event::Wake);
+    }
+
+    /// Sends an event that may be lost where the inbox is full, since it is repeated.
+    pub fn offer(&self, event: Event) {
+        drop(self.inbox.try_send(event));
+    }
+
+    /// Sends an event; waits for room. Not for workers. A worker that has ended takes nothing.
+    pub fn send(&self, event: Event) {
+        drop(self.inbox.send(event));
+    }
+}

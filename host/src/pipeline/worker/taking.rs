@@ -1,0 +1,160 @@
+//! From a lane to the shards: a worker decodes a batch, takes its own shards' parts and hands the others'
+//! over.
+//!
+//! Not for flushing. Invariant: nothing new is taken while something that was taken is parked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crossbeam_channel::TrySendError;
+
+use super::super::Shared;
+use super::super::batch::{Fetch, Mark};
+use super::super::board::PartitionStatus;
+use super::super::route::{Routed, route};
+use super::{Event, Worker};
+
+impl Worker {
+    pub(super) fn may_take(&mut self) -> bool {
+        self.hand_letters_on() && self.taking && self.parked.is_empty()
+    }
+
+    /// Hands on dead letters that found no room; says whether none is left.
+    pub(super) fn hand_letters_on(&mut self) -> bool {
+        while let Some(letter) = self.letters.pop_front() {
+            if let Some(letter) = self.shared.rejections.hand_on(letter) {
+                self.letters.push_front(letter);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes one batch from the next lane that has one and may be read; false where there is none.
+    pub(super) fn take_next(&mut self) -> bool {
+        for turn in 0..self.lanes.len() {
+            let index = (self.next_lane + turn) % self.lanes.len();
+            let lane = &self.lanes[index];
+            if !self.shared.front.admits(lane.partition) {
+                continue;
+            }
+            if let Some(fetch) = lane.take() {
+                self.next_lane = index + 1;
+                self.process(index, fetch);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Decodes a batch, sorts it by shard, takes our own part and hands the rest over.
+    fn process(&mut self, lane: usize, fetch: Fetch) {
+        let taken_at = self.shared.clock.monotonic();
+        let wall_ms = self.shared.clock.now_ms();
+        self.rows.clear();
+        self.rejected.clear();
+        for index in 0..fetch.records.len() {
+            let record = fetch.records.get(index);
+            self.decoder.decode(
+                record.payload,
+                index as u32,
+                record.timestamp_ms,
+                wall_ms,
+                &mut self.rows,
+                &mut self.rejected,
+            );
+        }
+        let mark = self.mark(lane, &fetch);
+        let replayed = fetch.next <= self.lanes[lane].decoded;
+        if !replayed {
+            let mut rejected = std::mem::take(&mut self.rejected);
+            self.shared.rejections.reject(fetch.partition, &*fetch.records, &mut rejected, &mut self.letters);
+            self.rejected = rejected;
+            self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
+        }
+        let routed = route(&self.rows, &self.shared.layout, mark, fetch.records, replayed, taken_at);
+        let routed = Arc::new(routed);
+        if self.shared.layout.shuffles() {
+            for peer in (0..self.peers.len()).filter(|&peer| peer != self.index) {
+                self.parked.push_back((peer, Arc::clone(&routed)));
+            }
+            self.unpark();
+        }
+        self.take(&routed);
+    }
+
+    fn mark(&mut self, lane: usize, fetch: &Fetch) -> Mark {
+        let lane = &mut self.lanes[lane];
+        lane.newest_ms = lane.newest_ms.max(self.rows.latest_ms);
+        self.shared.front.note(fetch.partition, lane.newest_ms, fetch.progress);
+        let newest_ms = lane.newest_ms;
+        self.shared.board.partition(fetch.partition, |status| status.newest_ms = newest_ms);
+        Mark {
+            partition: fetch.partition,
+            first: fetch.first,
+            next: fetch.next,
+            newest_ms,
+            progress: fetch.progress,
+        }
+    }
+
+    /// Hands parked batches over, in their order, as far as their inboxes have room.
+    pub(super) fn unpark(&mut self) {
+        let mut waiting = VecDeque::new();
+        while let Some((peer, routed)) = self.parked.pop_front() {
+            let full = waiting.iter().any(|&(other, _)| other == peer);
+            if full {
+                waiting.push_back((peer, routed));
+            } else if let Err(TrySendError::Full(Event::Batch(routed))) =
+                self.peers[peer].inbox.try_send(Event::Batch(routed))
+            {
+                waiting.push_back((peer, routed));
+            }
+        }
+        self.parked = waiting;
+        if self.parked.is_empty()
+            && let Some(done) = self.stopping.take()
+        {
+            done.send(()).ok();
+        }
+    }
+
+    /// Takes our shards' parts of a batch.
+    pub(super) fn take(&mut self, routed: &Routed) {
+        let now = self.now();
+        let period = self.shared.throughput.period();
+        let mut late = Vec::new();
+        let (mut trades, mut new_tokens) = (0, 0);
+        for owned in self.shards.values_mut() {
+            if !feeds(&self.shared, routed.mark.partition, owned.shard.id) {
+                continue;
+            }
+            let share = routed.shares.iter().find(|share| share.shard == owned.shard.id);
+            let taken = owned.shard.take(routed, share, now, period, &mut late);
+            trades += taken.trades;
+            new_tokens += taken.new_in_period;
+        }
+        if !late.is_empty() && !routed.replayed {
+            let partition = routed.mark.partition;
+            self.shared.rejections.reject(partition, &*routed.records, &mut late, &mut self.letters);
+        }
+        match routed.replayed {
+            true => self.shared.metrics.replayed.inc_by(trades),
+            false => self.shared.metrics.trades.inc_by(trades),
+        }
+        self.shared.throughput.add(trades, new_tokens);
+        if routed.finish() && routed.mark.next > routed.mark.first {
+            let next = routed.mark.next;
+            let decoded = |status: &mut PartitionStatus| status.decoded = status.decoded.max(next);
+            self.shared.board.partition(routed.mark.partition, decoded);
+            let took = self.shared.clock.monotonic() - routed.taken_at;
+            self.shared.metrics.batch(took);
+            self.shared.throughput.finish(took, now.monotonic_ms);
+        }
+    }
+}
+
+/// Whether a partition feeds a shard.
+pub(super) fn feeds(shared: &Shared, partition: i32, shard: u32) -> bool {
+    shared.layout.shuffles() || shared.layout.shard(0, partition) == shard
+}
