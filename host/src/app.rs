@@ -143,12 +143,12 @@ impl App {
             started: &self.started,
             keeper: keeper(&self.config, &self.shared),
         };
-        let (signal, term) = self.runtime.block_on(terms.serve())?;
+        let (signal, mut term) = self.runtime.block_on(terms.serve())?;
         let keeper = terms.keeper;
         tracing::info!(signal, "Draining");
         let began = Instant::now();
 
-        if let Some(term) = &term {
+        if let Some(term) = &mut term {
             term.source.stop_reading();
         }
         let written = self.pipeline.stop();
@@ -253,7 +253,7 @@ impl Terms<'_> {
     }
 
     /// Another host serves, or has written to a shard of ours: what this one has is void.
-    fn give_way(&self, term: Term) {
+    fn give_way(&self, mut term: Term) {
         tracing::warn!("Another host serves, or has served meanwhile; beginning anew");
         tokio::task::block_in_place(|| {
             term.source.stop_reading();

@@ -12,6 +12,8 @@ use crate::config::{Kafka, Partitioning};
 
 /// How much of one partition librdkafka reads ahead, in KiB.
 const PREFETCH_KIB: usize = 16_384;
+/// The same for partitions that are read again.
+const CATCH_UP_PREFETCH_KIB: usize = 4_096;
 /// The longest answer of a broker that librdkafka takes by default, in bytes.
 const ANSWER_BYTES: usize = 100_000_000;
 /// The longest message that librdkafka sends by default, in bytes.
@@ -89,6 +91,15 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
             client.set("group.instance.id", instance);
         }
     }
+    client
+}
+
+/// A consumer that reads again what some cells have not taken: of no group, and with little ahead.
+pub(super) fn catch_up_consumer(config: &Kafka) -> ClientConfig {
+    let mut client = consumer(config, Partitioning::Shuffle);
+    client
+        .set("statistics.interval.ms", "0")
+        .set("queued.max.messages.kbytes", CATCH_UP_PREFETCH_KIB.to_string());
     client
 }
 

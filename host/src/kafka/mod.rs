@@ -4,6 +4,7 @@
 //! not know where its batches come from. Invariant: the consumer ends before the process does, so
 //! that the group learns of it at once.
 
+mod catch_up;
 mod check;
 mod client;
 mod context;
@@ -27,10 +28,12 @@ pub use check::connect;
 pub use dead_letter::DeadLetterTopic;
 pub use output::OutputTopic;
 
+use crate::clock::WallClock;
 use crate::config::{ClockMode, Config, Partitioning, StartFrom};
 use crate::pipeline::{Horizon, Intake};
+use catch_up::CatchUp;
 use context::Context;
-use offsets::{Inquiry, Offsets};
+use offsets::{Inquiry, Offsets, StartRules};
 use partition::ProgressRules;
 use reader::{Control, Reader};
 
@@ -48,10 +51,11 @@ impl ClientError {
     }
 }
 
-/// The running reader.
+/// The running readers.
 pub struct Source {
     control: Sender<Control>,
     thread: JoinHandle<()>,
+    catch_up: Option<CatchUp>,
 }
 
 impl Source {
@@ -66,25 +70,22 @@ impl Source {
         let consumer = Arc::new(consumer);
         let (control, controlled) = crossbeam_channel::bounded(2);
         let kafka = config.kafka.clone();
-        let pipeline = config.pipeline.clone();
+        let pipeline = &config.pipeline;
+        let start_rules = start_rules(config, &shared.clock, horizon);
+        let rules = ProgressRules {
+            clock: pipeline.clock,
+            live_lag_ms: i64::try_from(pipeline.live_lag.as_millis()).unwrap_or(i64::MAX),
+        };
+        let catch_up = CatchUp::start(&config.kafka, intake.clone(), start_rules.clone(), rules)
+            .map_err(|error| failed(&error))?;
+        let grouped = pipeline.partitioning == Partitioning::ByToken;
         let run = move || {
-            let clock = Arc::clone(&shared.clock);
-            let reach_ms = horizon.length_ms + i64::try_from(pipeline.max_future.as_millis()).unwrap_or(0);
             let inquiry = Inquiry {
                 consumer: Arc::clone(&consumer),
-                topic: kafka.topic.clone(),
-                start_from: kafka.start_from,
-                skips: pipeline.clock == ClockMode::Wall
-                    && kafka.start_from == StartFrom::CheckpointOrHorizon,
-                horizon_begins: Box::new(move || clock.now_ms().saturating_sub(reach_ms)),
+                rules: start_rules,
                 health: Arc::clone(&shared.health),
                 reader: thread::current(),
             };
-            let rules = ProgressRules {
-                clock: pipeline.clock,
-                live_lag_ms: i64::try_from(pipeline.live_lag.as_millis()).unwrap_or(i64::MAX),
-            };
-            let grouped = pipeline.partitioning == Partitioning::ByToken;
             match Offsets::start(inquiry) {
                 Ok(offsets) => {
                     Reader::new(kafka, consumer, intake, offsets, rules, controlled, grouped).run()
@@ -98,11 +99,12 @@ impl Source {
             .name("kafka-reader".to_owned())
             .spawn(run)
             .map_err(|error| failed(&error))?;
-        Ok(Self { control, thread })
+        Ok(Self { control, thread, catch_up: Some(catch_up) })
     }
 
     /// Stops reading: after this, nothing new enters the lanes.
-    pub fn stop_reading(&self) {
+    pub fn stop_reading(&mut self) {
+        self.catch_up = None;
         let (done, answer) = crossbeam_channel::bounded(1);
         if self.control.send(Control::StopReading(done)).is_ok() {
             self.thread.thread().unpark();
@@ -117,5 +119,17 @@ impl Source {
         if self.thread.join().is_err() {
             tracing::error!("Kafka reader ended with a panic");
         }
+    }
+}
+
+fn start_rules(config: &Config, clock: &Arc<WallClock>, horizon: Horizon) -> StartRules {
+    let max_future_ms = i64::try_from(config.pipeline.max_future.as_millis()).unwrap_or(0);
+    let reach_ms = horizon.length_ms + max_future_ms;
+    let (clock, start_from) = (Arc::clone(clock), config.kafka.start_from);
+    StartRules {
+        topic: config.kafka.topic.clone(),
+        start_from,
+        skips: config.pipeline.clock == ClockMode::Wall && start_from == StartFrom::CheckpointOrHorizon,
+        horizon_begins: Arc::new(move || clock.now_ms().saturating_sub(reach_ms)),
     }
 }

@@ -42,15 +42,21 @@ pub(super) enum Question {
     These(Vec<i32>),
 }
 
-/// What is asked and how.
-pub(super) struct Inquiry {
-    pub(super) consumer: Arc<BaseConsumer<Context>>,
+/// By which rules a cell that starts with nothing begins.
+#[derive(Clone)]
+pub(super) struct StartRules {
     pub(super) topic: String,
     pub(super) start_from: StartFrom,
     /// Windows move with the wall clock, and reading starts where they begin.
     pub(super) skips: bool,
     /// Trades older than this event time cannot matter, in unix milliseconds at the time of asking.
-    pub(super) horizon_begins: Box<dyn Fn() -> i64 + Send>,
+    pub(super) horizon_begins: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
+/// What is asked and how.
+pub(super) struct Inquiry {
+    pub(super) consumer: Arc<BaseConsumer<Context>>,
+    pub(super) rules: StartRules,
     pub(super) health: Arc<Health>,
     pub(super) reader: Thread,
 }
@@ -127,52 +133,67 @@ impl Inquiry {
             Question::These(partitions) => partitions.clone(),
             Question::All => self.partitions()?,
         };
-        let words = |error: KafkaError| format!("offsets of topic {}: {error}", self.topic);
-        let mut spans = Vec::new();
-        for partition in partitions {
-            let (low, high) =
-                self.consumer.fetch_watermarks(&self.topic, partition, TIMEOUT).map_err(words)?;
-            let start = match self.start_from {
-                StartFrom::Earliest => low,
-                StartFrom::Latest => high,
-                StartFrom::CheckpointOrHorizon => self.first_since(partition, high).map_err(words)?.max(low),
-            };
-            let floor = if self.skips { start } else { low };
-            spans.push(Span { partition, low, start, floor, end: high });
-        }
-        Ok(spans)
+        let words = |error: KafkaError| format!("offsets of topic {}: {error}", self.rules.topic);
+        let span = |partition| self.rules.span(&self.consumer, partition, TIMEOUT).map_err(words);
+        partitions.into_iter().map(span).collect()
     }
 
     fn partitions(&self) -> Result<Vec<i32>, String> {
         let metadata = self
             .consumer
-            .fetch_metadata(Some(&self.topic), TIMEOUT)
-            .map_err(|error| format!("topic {}: {error}", self.topic))?;
+            .fetch_metadata(Some(&self.rules.topic), TIMEOUT)
+            .map_err(|error| format!("topic {}: {error}", self.rules.topic))?;
         let partitions: Vec<i32> = metadata
             .topics()
             .iter()
-            .filter(|topic| topic.name() == self.topic && topic.error().is_none())
+            .filter(|topic| topic.name() == self.rules.topic && topic.error().is_none())
             .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()))
             .collect();
         if partitions.is_empty() {
-            Err(format!("topic {} does not exist (yet)", self.topic))
+            Err(format!("topic {} does not exist (yet)", self.rules.topic))
         } else {
             Ok(partitions)
         }
     }
+}
 
-    /// The first offset whose record may still matter.
-    fn first_since(&self, partition: i32, high: i64) -> KafkaResult<i64> {
+impl StartRules {
+    /// Asks where a partition is read from, and where it ends; waits for each of the two answers.
+    pub(super) fn span(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        partition: i32,
+        timeout: Duration,
+    ) -> KafkaResult<Span> {
+        let (low, high) = consumer.fetch_watermarks(&self.topic, partition, timeout)?;
+        let start = match self.start_from {
+            StartFrom::Earliest => low,
+            StartFrom::Latest => high,
+            StartFrom::CheckpointOrHorizon => {
+                self.first_since(consumer, partition, timeout)?.unwrap_or(high).max(low)
+            }
+        };
+        let floor = if self.skips { start } else { low };
+        Ok(Span { partition, low, start, floor, end: high })
+    }
+
+    /// The first offset whose record may still matter; none where there is none.
+    fn first_since(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        partition: i32,
+        timeout: Duration,
+    ) -> KafkaResult<Option<i64>> {
         let mut times = TopicPartitionList::new();
         times.add_partition_offset(&self.topic, partition, Offset::Offset((self.horizon_begins)().max(0)))?;
-        let found = self.consumer.offsets_for_times(times, TIMEOUT)?;
-        let element = found.find_partition(&self.topic, partition);
-        if let Some(Err(error)) = element.as_ref().map(|element| element.error()) {
-            return Err(error);
-        }
-        Ok(match element.map(|element| element.offset()) {
-            Some(Offset::Offset(offset)) => offset,
-            _ => high,
+        let found = consumer.offsets_for_times(times, timeout)?;
+        let Some(element) = found.find_partition(&self.topic, partition) else {
+            return Ok(None);
+        };
+        element.error()?;
+        Ok(match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
         })
     }
 }

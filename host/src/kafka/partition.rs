@@ -109,6 +109,13 @@ impl Partition {
         partition
     }
 
+    /// Has the first mark cover what is missing before the first offset.
+    pub(super) fn cover_from(&mut self, first: i64) {
+        if let Some(mark) = self.held.front_mut() {
+            mark.first = first;
+        }
+    }
+
     /// Goes on at another offset; what was read before and is held goes out first.
     pub(super) fn restart(&mut self, next: i64, end: i64) {
         self.next = next;

@@ -6,6 +6,7 @@
 mod ancestor;
 mod checkpoints;
 mod observed;
+mod plugin_events;
 mod plugins;
 mod process;
 mod rates;
@@ -18,6 +19,7 @@ use prometheus::{
 };
 
 pub use observed::Observed;
+pub use plugin_events::PluginEvents;
 pub use plugins::PluginNumbers;
 pub use process::Process;
 pub use rates::{Rates, Snapshot};
@@ -59,6 +61,8 @@ pub struct Metrics {
     observed: ObservedGauges,
     /// Gauges and counters that plugins declare.
     pub plugins: PluginNumbers,
+    /// What happens to plugins.
+    pub plugin_events: PluginEvents,
     ancestor: ancestor::Ancestor,
     rates: Rates,
 }
@@ -147,6 +151,7 @@ impl Metrics {
             regressions: Regressions::new(&make)?,
             observed: ObservedGauges::new(&make)?,
             plugins: PluginNumbers::default(),
+            plugin_events: PluginEvents::new(&make)?,
             ancestor: ancestor::Ancestor::new(&make)?,
             rates: Rates::default(),
             registry,

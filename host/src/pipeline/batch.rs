@@ -40,6 +40,15 @@ pub enum Progress {
     End,
 }
 
+/// Which reader brings a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// The one that reads each partition once, for all cells.
+    Live,
+    /// The one that reads again what some cells have not taken.
+    CatchUp,
+}
+
 /// A batch of one partition as it was fetched.
 pub struct Fetch {
     /// Where it is from.
@@ -67,6 +76,14 @@ pub struct Mark {
     pub newest_ms: Option<i64>,
     /// Where the partition stands.
     pub progress: Progress,
+}
+
+impl Mark {
+    /// The same mark without a batch.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { first: self.next, ..self }
+    }
 }
 
 /// Messages in memory: of a mark that travels alone, and of sources that are not a broker.

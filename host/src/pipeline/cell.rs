@@ -1,21 +1,23 @@
 //! A cell: one plugin's instance for one shard, with its clock and vector. The unit of exactness.
 //!
-//! Not for writing results. Invariant: a cell's vector moves to a batch's `next` exactly when the
-//! cell has taken the batch or had nothing in it; what its vector covers already it never takes again;
-//! a plugin that fails takes nothing any more.
+//! Not for writing results, nor for what becomes of a plugin that fails. Invariant: a cell's vector moves
+//! to a batch's `next` exactly when the cell has taken the batch or had nothing in it; what its vector
+//! covers already it never takes again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::batch::Mark;
+use super::batch::{Feed, Mark, Progress};
+use super::catch_up::Lag;
 use super::cell_clock::{CellClock, Now};
 use super::checkpoint::{Job, StatePage};
+use super::recovery::Recovery;
 use super::tokens::Tokens;
 use crate::config::ClockMode;
 use crate::plugin::catalog::Running;
 use crate::plugin::contract::{Batch, NewToken, Page, Table, TextColumnParam};
 use crate::plugin::{Instance, PluginError, Stage};
-use crate::store::Head;
 use crate::trade::Texts;
 
 /// The rows of a share as column slices; `numbers` are the shard's token numbers.
@@ -66,8 +68,21 @@ enum Knowledge {
     Parting,
 }
 
+/// Tells cells apart; never used twice in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct CellId(u64);
+
+impl CellId {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
 /// One plugin's instance for one shard.
 pub struct Cell {
+    /// What the writer's answers call it.
+    pub(super) id: CellId,
     /// The plugin it runs.
     pub running: Running,
     /// The last part of its Redis keys.
@@ -76,13 +91,16 @@ pub struct Cell {
     pub clock: CellClock,
     /// Whether its rows are written.
     pub sight: Sight,
-    /// Why the plugin is suspended; its instance is gone then.
-    pub fault: Option<PluginError>,
     /// When it took its first batch, in monotonic milliseconds.
     pub first_taken_ms: Option<u64>,
     /// The checkpoint that is being taken or waits to be due.
     pub(super) job: Job,
-    instance: Option<Box<dyn Instance>>,
+    /// What is done about failures.
+    pub(super) recovery: Recovery,
+    /// The partitions that it takes from the catch-up reader.
+    pub(super) lag: Option<Lag>,
+    /// None while the plugin has failed.
+    pub(super) instance: Option<Box<dyn Instance>>,
     /// By token number.
     known: Vec<Knowledge>,
     /// Numbers that are [`Knowledge::Parting`], or were until the token came back.
@@ -94,39 +112,28 @@ impl Cell {
     pub fn new(running: &Running, clock: ClockMode, sight: Sight) -> Result<Self, PluginError> {
         let (instance, _) = running.plugin.instantiate(&running.configuration)?;
         Ok(Self {
+            id: CellId::next(),
             result_key: running.result_key().into(),
             running: running.clone(),
             clock: CellClock::new(clock),
             sight,
-            fault: None,
             first_taken_ms: None,
             job: Job::default(),
+            recovery: Recovery::default(),
+            lag: None,
             instance: Some(instance),
             known: Vec::new(),
             parting: Vec::new(),
         })
     }
 
-    /// Takes over what a checkpoint holds. State that the plugin refuses is left: the cell begins with
-    /// nothing and reads the horizon again.
-    pub(super) fn restore(&mut self, head: &Head, pages: &[StatePage], tokens: &mut Tokens) {
-        self.import(head, pages, tokens);
-        let Some(refused) = self.fault.take_if(|error| error.stage == Stage::Import) else {
-            return;
-        };
-        match Self::new(&self.running, self.clock.mode(), self.sight) {
-            Ok(fresh) => {
-                tracing::warn!(plugin = self.running.name(), reason = %refused.reason, "State refused; begins with nothing");
-                *self = fresh;
-                self.job.replaces(head);
-            }
-            Err(error) => self.fault = Some(error),
-        }
-    }
-
-    fn import(&mut self, head: &Head, pages: &[StatePage], tokens: &mut Tokens) {
-        self.clock.restore(head);
-        self.job.restored(head);
+    /// Takes over the state that a checkpoint holds.
+    pub(super) fn import(
+        &mut self,
+        state_version: u32,
+        pages: &[StatePage],
+        tokens: &mut Tokens,
+    ) -> Result<(), PluginError> {
         for page in pages {
             let numbers: Vec<u32> = page.tokens.iter().map(|token| tokens.intern_text(&token.text)).collect();
             for (&number, token) in numbers.iter().zip(&page.tokens) {
@@ -135,20 +142,32 @@ impl Cell {
             let fresh = self.meet(numbers.iter().copied(), tokens);
             let new_tokens = introductions(&fresh, tokens);
             let Some(instance) = self.instance.as_mut() else {
-                return;
+                return Ok(());
             };
-            let imported = page.import(&numbers, |entries, removed| {
-                instance.import_state(head.state_version, &new_tokens, entries, removed)
-            });
-            if let Err(error) = imported {
-                return self.suspend(error, tokens);
-            }
+            page.import(&numbers, |entries, removed| {
+                instance.import_state(state_version, &new_tokens, entries, removed)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The offset from which this cell takes a batch that a reader brings: what lies before its vector it
+    /// has, and what lies behind a gap it takes later, from the catch-up reader.
+    pub(super) fn takes_from(&self, mark: &Mark, feed: Feed) -> i64 {
+        match self.follows(mark, feed) {
+            true => self.clock.next(mark.partition).unwrap_or(i64::MIN),
+            false => i64::MAX,
         }
     }
 
-    /// The offset from which this cell takes a batch: what lies before its vector it has.
-    pub(super) fn takes_from(&self, mark: &Mark) -> i64 {
-        self.clock.next(mark.partition).unwrap_or(i64::MIN)
+    /// Whether the cell takes this batch's partition from this reader.
+    fn follows(&self, mark: &Mark, feed: Feed) -> bool {
+        let lags = self.lag.as_ref().is_some_and(|lag| lag.has(mark.partition));
+        let no_gap = || self.clock.next(mark.partition).is_none_or(|next| next >= mark.first);
+        match feed {
+            Feed::Live => !lags || no_gap(),
+            Feed::CatchUp => lags && no_gap(),
+        }
     }
 
     /// Notes that the instance has state of these tokens from now on; returns those that are news to it.
@@ -172,14 +191,15 @@ impl Cell {
     }
 
     /// Takes the trades of a batch. The mark is taken apart, since a batch without trades has one too.
-    pub fn process(&mut self, columns: &Columns<'_>, tokens: &mut Tokens) {
+    /// Says whether the plugin has survived.
+    pub fn process(&mut self, columns: &Columns<'_>, tokens: &mut Tokens) -> bool {
         if self.instance.is_none() {
-            return;
+            return true;
         }
         let fresh = self.meet(columns.tokens.iter().map(|&(number, _)| number), tokens);
         let new_tokens = introductions(&fresh, tokens);
         let Some(instance) = self.instance.as_mut() else {
-            return;
+            return true;
         };
         let batch = Batch {
             new_tokens: &new_tokens,
@@ -193,17 +213,59 @@ impl Cell {
             wallet_hashes: columns.wallet_hashes,
             tx_hashes: text_column(columns.tx_hashes),
         };
-        if let Err(error) = instance.process(batch) {
-            self.suspend(error, tokens);
-        }
+        let processed = instance.process(batch);
+        processed.map_err(|error| self.fail(error, tokens)).is_ok()
     }
 
-    /// Takes a mark: the vector moves, never back.
-    pub fn take_mark(&mut self, mark: &Mark, now: Now) {
+    /// Takes a mark: the vector moves, never back. `live` says where the live stream stands.
+    pub fn take_mark(&mut self, mark: &Mark, feed: Feed, live: Option<&Mark>, now: Now) {
+        if !self.follows(mark, feed) {
+            return;
+        }
         if mark.next > mark.first {
             self.first_taken_ms.get_or_insert(now.monotonic_ms);
         }
-        self.clock.take(mark, now.monotonic_ms);
+        self.recovery.passed(mark.partition, mark.next);
+        match feed {
+            Feed::Live => self.clock.take(mark, now.monotonic_ms),
+            Feed::CatchUp => {
+                // However the other reader stands, this cell is behind until it has met the live stream.
+                self.clock.take(&Mark { progress: Progress::Behind, ..*mark }, now.monotonic_ms);
+                if let Some(lag) = &self.lag {
+                    lag.moved(mark.partition, mark.next);
+                }
+            }
+        }
+        self.meet_live(mark.partition, live, now);
+    }
+
+    /// Learns where a partition begins of which nothing was known.
+    pub(super) fn begin(&mut self, partition: i32, next: i64) {
+        self.clock.begin(partition, next);
+        if let Some(lag) = self.lag.as_ref().filter(|lag| lag.has(partition)) {
+            lag.moved(partition, next);
+        }
+    }
+
+    /// Forgets a partition.
+    pub(super) fn leave(&mut self, partition: i32) {
+        self.clock.revoke(partition);
+        if let Some(lag) = &mut self.lag {
+            lag.met(partition);
+        }
+        self.lag.take_if(|lag| lag.is_over());
+    }
+
+    /// Notes where the cell has met the live stream: from now on it takes the partition from there.
+    pub(super) fn meet_live(&mut self, partition: i32, live: Option<&Mark>, now: Now) {
+        let (Some(lag), Some(live)) = (&mut self.lag, live) else {
+            return;
+        };
+        if lag.has(partition) && self.clock.next(partition).is_some_and(|next| next >= live.next) {
+            lag.met(partition);
+            self.clock.take(live, now.monotonic_ms);
+            self.lag.take_if(|lag| lag.is_over());
+        }
     }
 
     /// Gives changed rows at T, checked against the schema; none while T is unknown.
@@ -223,14 +285,14 @@ impl Cell {
             };
             Err(PluginError::new(self.running.name(), Stage::Flush, words))
         });
-        flushed.map_err(|error| self.suspend(error, tokens)).ok()
+        flushed.map_err(|error| self.fail(error, tokens)).ok()
     }
 
     /// Counts all tokens as changed.
     pub fn touch_all(&mut self, tokens: &mut Tokens) {
         let touched = self.instance.as_mut().map_or(Ok(()), |instance| instance.touch(None));
         if let Err(error) = touched {
-            self.suspend(error, tokens);
+            self.fail(error, tokens);
         }
     }
 
@@ -243,7 +305,7 @@ impl Cell {
         tokens: &mut Tokens,
     ) -> Option<Page> {
         let page = self.instance.as_mut()?.export_state(since, cursor, max_bytes);
-        page.map_err(|error| self.suspend(error, tokens)).ok()
+        page.map_err(|error| self.fail(error, tokens)).ok()
     }
 
     /// Notes that the instance has forgotten a token; returns its address once all cells have. Its
@@ -292,7 +354,7 @@ impl Cell {
     pub(super) fn trim(&mut self, generation: u64, tokens: &mut Tokens) {
         let trimmed = self.instance.as_mut().map_or(Ok(()), |instance| instance.trim(generation));
         if let Err(error) = trimmed {
-            self.suspend(error, tokens);
+            self.fail(error, tokens);
         }
     }
 
@@ -306,14 +368,9 @@ impl Cell {
         self.instance.as_ref().map_or(0, |instance| instance.memory_bytes())
     }
 
-    /// Gives the plugin up: its instance is dropped, the other cells and the stream go on.
-    fn suspend(&mut self, error: PluginError, tokens: &mut Tokens) {
-        tracing::error!(
-            plugin = self.running.name(), stage = %error.stage, row = error.row, reason = %error.reason,
-            "Plugin failed and is suspended"
-        );
+    /// Drops the instance with all that it holds.
+    pub(super) fn release(&mut self, tokens: &mut Tokens) {
         self.instance = None;
-        self.fault = Some(error);
         self.parting.clear();
         for (number, known) in std::mem::take(&mut self.known).into_iter().enumerate() {
             if known == Knowledge::Known {

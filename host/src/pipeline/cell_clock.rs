@@ -13,6 +13,9 @@ use crate::store::{Head, SavedMark};
 /// How long all partitions must have been at their end before an event clock jumps to it.
 const END_SETTLES: Duration = Duration::from_secs(1);
 
+/// The vector's element of a partition of which it is not known yet where the cell begins.
+pub(super) const UNKNOWN: i64 = i64::MIN;
+
 /// What a cell knows of one partition.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PartitionMark {
@@ -43,6 +46,8 @@ pub struct CellClock {
     marks: BTreeMap<i32, PartitionMark>,
     /// What a checkpoint says of partitions that are not assigned yet.
     saved: BTreeMap<i32, PartitionMark>,
+    /// Where each assigned partition was begun.
+    begun: BTreeMap<i32, i64>,
     /// Whether it starts where a checkpoint was taken.
     restored: bool,
     /// T in unix milliseconds; none before anything was read.
@@ -60,6 +65,7 @@ impl CellClock {
             mode,
             marks: BTreeMap::new(),
             saved: BTreeMap::new(),
+            begun: BTreeMap::new(),
             restored: false,
             now_ms: None,
             all_ended_at: None,
@@ -67,13 +73,39 @@ impl CellClock {
         }
     }
 
-    /// What moves it.
-    pub(super) fn mode(&self) -> ClockMode {
-        self.mode
+    /// Goes back to where a checkpoint was taken; without one to where nothing is known, [`UNKNOWN`] of
+    /// each partition that is assigned.
+    pub(super) fn rewind(&mut self, head: Option<&Head>) {
+        let former = std::mem::replace(self, Self::new(self.mode));
+        if let Some(head) = head {
+            self.restore(head);
+        }
+        for (partition, mark) in former.marks {
+            self.assign(partition, UNKNOWN, false);
+            self.set_absent(partition, mark.absent);
+        }
+        self.begun = former.begun;
+    }
+
+    /// Where a partition was begun.
+    pub(super) fn begun(&self, partition: i32) -> i64 {
+        self.begun.get(&partition).copied().unwrap_or(UNKNOWN)
+    }
+
+    /// Learns where a partition begins of which nothing was known.
+    pub(super) fn begin(&mut self, partition: i32, next: i64) {
+        if let Some(mark) = self.marks.get_mut(&partition).filter(|mark| mark.next == UNKNOWN) {
+            mark.next = next;
+        }
+    }
+
+    /// Whether it is known of every partition where it goes on.
+    pub(super) fn is_known(&self) -> bool {
+        self.marks.values().all(|mark| mark.next != UNKNOWN)
     }
 
     /// Starts where a checkpoint was taken.
-    pub(super) fn restore(&mut self, head: &Head) {
+    fn restore(&mut self, head: &Head) {
         self.now_ms = head.clock_ms;
         let mark = |saved: &SavedMark| PartitionMark {
             next: saved.next,
@@ -105,9 +137,10 @@ impl CellClock {
     /// keeps its own, later, element of the vector; `reset` says that its offsets mean nothing any more.
     pub fn assign(&mut self, partition: i32, next: i64, reset: bool) {
         let known = self.saved.remove(&partition).or_else(|| self.marks.remove(&partition));
+        let next = known.filter(|_| !reset).map_or(next, |known| known.next.max(next));
         let saved = PartitionMark { progress: Progress::Behind, absent: false, ..known.unwrap_or_default() };
-        let next = if reset { next } else { saved.next.max(next) };
         self.marks.insert(partition, PartitionMark { next, ..saved });
+        self.begun.insert(partition, next);
         self.all_ended_at = None;
         self.finished = false;
     }

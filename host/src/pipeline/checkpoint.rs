@@ -258,6 +258,11 @@ impl Job {
         self.under_way.is_some()
     }
 
+    /// The vector of the stored checkpoint.
+    pub(super) fn stored_vector(&self) -> &[(i32, i64)] {
+        &self.stored.vector
+    }
+
     /// Whether nothing was taken since the stored checkpoint.
     pub(super) fn covers(&self, cell: &Cell) -> bool {
         self.since > 0 && self.stored.vector == cell.clock.vector().collect::<Vec<_>>()
@@ -324,7 +329,7 @@ fn millis(duration: Duration) -> u64 {
 /// must have room. None where nothing is to be written.
 pub(super) fn step(cell: &mut Cell, tokens: &mut Tokens, now: &Circumstances<'_>) -> Option<Piece> {
     if !cell.job.is_under_way() {
-        if !cell.is_active() || cell.job.covers(cell) {
+        if !cell.is_active() || !cell.clock.is_known() || cell.job.covers(cell) {
             cell.job.due_ms = now.now_ms + millis(now.interval);
             return None;
         }
@@ -390,8 +395,10 @@ fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: 
         decoded: (now.decoded)(),
         parts: Vec::new(),
         bytes: 0,
+        quarantined: Vec::new(),
     };
-    let vector = cell.clock.vector().collect();
+    let vector: Vec<(i32, i64)> = cell.clock.vector().collect();
+    head.quarantined = cell.recovery.quarantined_after(&vector);
     let parting = cell.take_parting();
     let stored = &cell.job.stored;
     let mut replaced = Vec::new();

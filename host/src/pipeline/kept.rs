@@ -27,7 +27,8 @@ impl Reach {
         self.from >= routed.mark.next
     }
 
-    fn takes(self, routed: &Routed, row: usize) -> bool {
+    /// Whether the cell takes a row of the batch.
+    pub(super) fn takes(self, routed: &Routed, row: usize) -> bool {
         routed.times_ms[row] >= self.begins_ms && self.reads(routed, row)
     }
 
@@ -87,9 +88,28 @@ impl Kept {
         kept
     }
 
-    /// Copies the rows that a reach takes.
-    pub(super) fn within(reach: Reach, routed: &Routed, share: &Share, tokens: &[(u32, u32)]) -> Self {
-        Self::new(routed, share, tokens, |row| reach.takes(routed, row))
+    /// A copy of one of the rows.
+    pub(super) fn single(&self, at: usize) -> Self {
+        let text = |texts: &Texts| {
+            let mut single = Texts::default();
+            if !texts.ends.is_empty() {
+                single.push(texts.get(at));
+            }
+            single
+        };
+        Self {
+            tokens: vec![(self.numbers[at], 1)],
+            numbers: vec![self.numbers[at]],
+            times_ms: vec![self.times_ms[at]],
+            sides: vec![self.sides[at]],
+            natives: vec![self.natives[at]],
+            amounts: vec![self.amounts[at]],
+            prices: vec![self.prices[at]],
+            wallets: text(&self.wallets),
+            wallet_hashes: self.wallet_hashes.get(at).copied().into_iter().collect(),
+            tx_hashes: text(&self.tx_hashes),
+            rows: vec![self.rows[at]],
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

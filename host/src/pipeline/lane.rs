@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::batch::{Fetch, Progress};
+use super::batch::{Feed, Fetch, Progress};
 use super::worker::WorkerHandle;
 
 /// Wakes the source when a lane has room again.
@@ -24,6 +24,8 @@ pub struct LaneSender {
 pub struct Lane {
     /// The partition whose batches travel here.
     pub partition: i32,
+    /// Which reader fills it.
+    pub feed: Feed,
     queue: Receiver<Fetch>,
     waker: Waker,
     /// The largest event time decoded so far.
@@ -35,6 +37,7 @@ pub struct Lane {
 /// Makes a lane that holds that many batches.
 pub fn lane(
     partition: i32,
+    feed: Feed,
     capacity: usize,
     decoded: i64,
     worker: WorkerHandle,
@@ -43,7 +46,7 @@ pub fn lane(
     let (sender, receiver) = crossbeam_channel::bounded(capacity);
     (
         LaneSender { queue: sender, worker },
-        Lane { partition, queue: receiver, waker, newest_ms: None, decoded },
+        Lane { partition, feed, queue: receiver, waker, newest_ms: None, decoded },
     )
 }
 

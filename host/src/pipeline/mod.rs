@@ -12,6 +12,7 @@
 
 pub mod batch;
 pub mod board;
+pub mod catch_up;
 mod cell;
 mod cell_clock;
 mod checkpoint;
@@ -19,6 +20,8 @@ mod flush;
 mod kept;
 pub mod lane;
 mod load;
+pub mod quarantine;
+mod recovery;
 pub mod rejections;
 mod route;
 mod shard;
@@ -51,8 +54,11 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugin::catalog::Running;
 use crate::trade;
+use batch::Feed;
 use board::Board;
+use catch_up::{DemandId, Demands};
 use lane::{Front, LaneSender, Waker};
+use quarantine::Quarantine;
 use rejections::Rejections;
 use status::{Sort, TokenStatus};
 use throughput::Throughput;
@@ -61,6 +67,8 @@ use throughput::Throughput;
 const INBOX: usize = 64;
 /// How many batches wait in a lane.
 const LANE: usize = 4;
+/// How many batches wait in the lane of a catch-up.
+const CATCH_UP_LANE: usize = 2;
 
 /// What the workers share.
 pub struct Shared {
@@ -87,7 +95,13 @@ pub struct Shared {
     /// Where rejections go.
     pub rejections: Arc<Rejections>,
     /// How far each partition has been taken.
-    pub front: Front,
+    front: Front,
+    /// The same for what is read again.
+    catch_up_front: Front,
+    /// What lagging cells want.
+    pub demands: Arc<Demands>,
+    /// Trades that some plugin cannot survive.
+    pub quarantine: Quarantine,
     /// What the writers share.
     pub writing: Arc<WriterContext>,
     /// Where the writers run.
@@ -162,6 +176,9 @@ impl Shared {
             board: Arc::clone(&parts.writing.board),
             rejections: parts.rejections,
             front: Front::new(align_ms),
+            catch_up_front: Front::new(align_ms),
+            demands: Arc::default(),
+            quarantine: Quarantine::default(),
             writing: parts.writing,
             runtime: parts.runtime,
             revoke_deadline: parts.revoke_deadline,
@@ -182,6 +199,14 @@ impl Shared {
 
     fn withholds(&self) -> bool {
         self.withhold.load(Ordering::Relaxed)
+    }
+
+    /// How far each partition has been taken that a reader brings.
+    pub(super) fn front(&self, feed: Feed) -> &Front {
+        match feed {
+            Feed::Live => &self.front,
+            Feed::CatchUp => &self.catch_up_front,
+        }
     }
 
     /// How far each partition was decoded, counted and judged, and its dead letters delivered.
@@ -290,7 +315,8 @@ impl Intake {
         };
         self.shared.board.assign(partition, next, decoded.max(next), shards);
         self.shared.front.assign(partition);
-        let (sender, lane) = lane::lane(partition, LANE, decoded, self.workers[decoder].clone(), waker);
+        let worker = self.workers[decoder].clone();
+        let (sender, lane) = lane::lane(partition, Feed::Live, LANE, decoded, worker, waker);
         let mut lane = Some(lane);
         for (index, worker) in self.workers.iter().enumerate() {
             let ours = index == decoder;
@@ -300,6 +326,27 @@ impl Intake {
             }
         }
         sender
+    }
+
+    /// Has a partition read again, for cells that lag in it. What an earlier lane of it holds is dropped.
+    pub fn catch_up(&self, partition: i32, waker: Waker) -> LaneSender {
+        let worker = self.workers[self.shared.layout.decoder(partition)].clone();
+        let (sender, lane) =
+            lane::lane(partition, Feed::CatchUp, CATCH_UP_LANE, i64::MAX, worker.clone(), waker);
+        worker.send(Event::CatchUp(lane));
+        sender
+    }
+
+    /// Ends the catch-up of a partition.
+    pub fn end_catch_up(&self, partition: i32) {
+        self.workers[self.shared.layout.decoder(partition)].send(Event::EndCatchUp(partition));
+    }
+
+    /// Says where a partition begins for the cell behind a demand.
+    pub fn begin(&self, demand: DemandId, partition: i32, next: i64) {
+        for worker in &self.workers {
+            worker.send(Event::Begin { demand, partition, next });
+        }
     }
 
     /// Starts a partition's offsets anew: the topic is another one.

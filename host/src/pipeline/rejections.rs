@@ -17,7 +17,7 @@ use crate::trade::{Reason, Rejected};
 /// How many rejections stay readable.
 const KEPT: usize = 100;
 /// How much of a rejected text stays readable.
-const QUOTE_BYTES: usize = 512;
+pub(super) const QUOTE_BYTES: usize = 512;
 
 /// One rejected record, for people.
 #[derive(Debug, Clone, Serialize)]
@@ -175,6 +175,6 @@ fn dead_letter(partition: i32, record: &Record<'_>, rejected: &Rejected, text: &
 }
 
 /// The elements of a message that is an array; none of any other.
-fn split(payload: &[u8]) -> Vec<&RawValue> {
+pub(super) fn split(payload: &[u8]) -> Vec<&RawValue> {
     serde_json::from_slice(payload).unwrap_or_default()
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::batch::{Mark, Records};
+use super::batch::{Feed, Mark, Records};
+use super::quarantine::Spot;
 use crate::config::Partitioning;
 use crate::trade::{Place, Rows, Texts};
 
@@ -88,6 +89,8 @@ pub struct Share {
 pub struct Routed {
     /// The partition's mark with this batch.
     pub mark: Mark,
+    /// Which reader has brought it.
+    pub feed: Feed,
     /// The messages, for what must be quoted from them.
     pub records: Arc<dyn Records>,
     /// What each shard takes, sorted by worker and shard; shards without rows are not named.
@@ -129,6 +132,11 @@ impl Routed {
         self.records.get(self.places[row].record as usize).offset
     }
 
+    /// Where a row stands in the source.
+    pub(super) fn spot(&self, row: usize) -> Spot {
+        (self.mark.partition, self.offset(row), self.places[row].element)
+    }
+
     /// The address of a token.
     pub fn text(&self, token: &TokenRows) -> &str {
         &self.texts[token.text.start as usize..token.text.end as usize]
@@ -139,7 +147,7 @@ impl Routed {
 pub(super) fn route(
     rows: &Rows,
     layout: &Layout,
-    mark: Mark,
+    (mark, feed): (Mark, Feed),
     records: Arc<dyn Records>,
     replayed: bool,
     taken_at: Duration,
@@ -147,6 +155,7 @@ pub(super) fn route(
     let order = order_tokens(rows, layout, mark.partition);
     let mut routed = Routed {
         mark,
+        feed,
         records,
         shares: Vec::new(),
         tokens: Vec::with_capacity(order.len()),

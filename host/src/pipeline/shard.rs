@@ -3,12 +3,15 @@
 //! Not for threads or queues. Invariant: every mark of a partition that feeds the shard reaches all
 //! its cells in order, after the trades of its batch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::batch::Mark;
-use super::cell::{Cell, Columns, Sight};
-use super::cell_clock::Now;
+use super::batch::{Feed, Mark, Progress};
+use super::catch_up::{DemandId, Demands, Lag, Want};
+use super::cell::{Cell, CellId, Columns, Sight};
+use super::cell_clock::{Now, UNKNOWN};
 use super::kept::{Kept, Reach};
+use super::quarantine::Quarantined;
 use super::route::{Routed, Share};
 use super::tokens::Tokens;
 use crate::config::ClockMode;
@@ -50,6 +53,8 @@ pub struct Taken {
     pub trades: u64,
     /// Tokens among them that traded for the first time in this period of the batch log.
     pub new_in_period: u64,
+    /// Trades that turned out to kill a plugin.
+    pub quarantined: Vec<Quarantined>,
 }
 
 /// One shard.
@@ -61,6 +66,8 @@ pub struct Shard {
     /// One cell for each plugin.
     pub cells: Vec<Cell>,
     horizon: Horizon,
+    /// Where the live stream stands: for each partition its last mark, alone.
+    live: BTreeMap<i32, Mark>,
     /// The share's distinct tokens with their rows, and the token of each row; kept for their memory.
     share_tokens: Vec<(u32, u32)>,
     numbers: Vec<u32>,
@@ -78,10 +85,31 @@ impl Shard {
             tokens: Tokens::default(),
             cells,
             horizon: Horizon::longest(plugins),
+            live: BTreeMap::new(),
             share_tokens: Vec::new(),
             numbers: Vec::new(),
             reaches: Vec::new(),
         })
+    }
+
+    /// Learns that a partition feeds the shard from `next` on; see [`CellClock::assign`].
+    ///
+    /// [`CellClock::assign`]: super::cell_clock::CellClock::assign
+    pub fn assign(&mut self, partition: i32, next: i64, reset: bool, now: Now) {
+        let mark = Mark { partition, first: next, next, newest_ms: None, progress: Progress::Behind };
+        self.live.insert(partition, mark);
+        for cell in &mut self.cells {
+            cell.clock.assign(partition, next, reset);
+            cell.meet_live(partition, Some(&mark), now);
+        }
+    }
+
+    /// Forgets a partition.
+    pub fn revoke(&mut self, partition: i32) {
+        self.live.remove(&partition);
+        for cell in &mut self.cells {
+            cell.leave(partition);
+        }
     }
 
     /// Takes a batch's share, if it has one here, and its mark.
@@ -97,14 +125,45 @@ impl Shard {
             Some(share) => self.take_share(routed, share, now, period, rejected),
             None => Taken::default(),
         };
-        self.take_mark(&routed.mark, now);
+        self.take_mark(&routed.mark, routed.feed, now);
         taken
     }
 
-    /// Takes a mark without trades.
-    pub fn take_mark(&mut self, mark: &Mark, now: Now) {
+    /// Takes a mark, after the trades of its batch.
+    fn take_mark(&mut self, mark: &Mark, feed: Feed, now: Now) {
+        if feed == Feed::Live {
+            self.live.insert(mark.partition, mark.alone());
+        }
+        let live = self.live.get(&mark.partition);
         for cell in &mut self.cells {
-            cell.take_mark(mark, now);
+            cell.take_mark(mark, feed, live, now);
+        }
+    }
+
+    /// Has a cell that was put back take what it lacks from the catch-up reader.
+    pub(super) fn catch_up(&mut self, id: CellId, demands: &Arc<Demands>, now: Now) {
+        let Some(cell) = self.cells.iter_mut().find(|cell| cell.id == id && cell.is_active()) else {
+            return;
+        };
+        let clock = &cell.clock;
+        let want = |(&partition, live): (&i32, &Mark)| match clock.next(partition)? {
+            UNKNOWN => Some((partition, Want::Horizon { not_before: clock.begun(partition) })),
+            next if next < live.next => Some((partition, Want::From(next))),
+            _ => None,
+        };
+        let wants: BTreeMap<i32, Want> = self.live.iter().filter_map(want).collect();
+        for live in self.live.values().filter(|live| !wants.contains_key(&live.partition)) {
+            cell.clock.take(live, now.monotonic_ms);
+        }
+        cell.lag = Lag::begin(demands, wants);
+    }
+
+    /// Learns where a partition begins for the cell behind a demand.
+    pub(super) fn begin(&mut self, demand: DemandId, partition: i32, next: i64, now: Now) {
+        let behind = |cell: &&mut Cell| cell.lag.as_ref().is_some_and(|lag| lag.is_behind(demand));
+        if let Some(cell) = self.cells.iter_mut().find(behind) {
+            cell.begin(partition, next);
+            cell.meet_live(partition, self.live.get(&partition), now);
         }
     }
 
@@ -120,21 +179,25 @@ impl Shard {
         let reach = |cell: &mut Cell| {
             let clock_ms = cell.clock.advance(now);
             let begins_ms = clock_ms.map_or(i64::MIN, |clock_ms| horizon.begins(clock_ms));
-            Reach { from: cell.takes_from(&routed.mark), begins_ms }
+            Reach { from: cell.takes_from(&routed.mark, routed.feed), begins_ms }
         };
         self.reaches.clear();
         self.reaches.extend(self.cells.iter_mut().map(reach));
         let new_in_period = self.number_tokens(routed, share, period);
         // No number may become another token's while cells come and go over this batch.
         self.hold_share();
-        self.process(routed, share);
+        let quarantined = self.process(routed, share);
         self.release_share();
+        if routed.feed == Feed::CatchUp {
+            // Its trades were counted and judged when the live stream brought them.
+            return Taken { quarantined, ..Taken::default() };
+        }
         let late = self.reject_late(routed, share, rejected);
-        Taken { trades: share.rows.len() as u64 - late, new_in_period }
+        Taken { trades: share.rows.len() as u64 - late, new_in_period, quarantined }
     }
 
-    /// Hands every cell what it takes of a share.
-    fn process(&mut self, routed: &Routed, share: &Share) {
+    /// Hands every cell what it takes of a share; returns trades that turned out to kill a plugin.
+    fn process(&mut self, routed: &Routed, share: &Share) -> Vec<Quarantined> {
         let whole = Columns {
             tokens: &self.share_tokens,
             numbers: &self.numbers,
@@ -147,16 +210,30 @@ impl Shard {
             wallet_hashes: routed.wallet_hashes.get(share.rows.clone()).unwrap_or_default(),
             tx_hashes: &share.tx_hashes,
         };
+        let mut quarantined = Vec::new();
         for (cell, reach) in self.cells.iter_mut().zip(&self.reaches) {
-            if reach.covers(routed, share) {
-                cell.process(&whole, &mut self.tokens);
-            } else if !reach.is_past(routed) {
-                let kept = Kept::within(*reach, routed, share, &self.share_tokens);
-                if !kept.is_empty() {
-                    cell.process(&kept.columns(), &mut self.tokens);
+            if reach.is_past(routed) {
+                continue;
+            }
+            let mark = &routed.mark;
+            let careful = cell.recovery.leaves_out_of(mark) || cell.recovery.watches(mark);
+            let died_at = if !careful && reach.covers(routed, share) {
+                let survived = cell.process(&whole, &mut self.tokens);
+                (!survived).then(|| cell.recovery.named_row().map(|row| share.rows.start + row))
+            } else {
+                let takes = |row| reach.takes(routed, row) && !cell.recovery.leaves_out(routed.spot(row));
+                let kept = Kept::new(routed, share, &self.share_tokens, takes);
+                process_kept(cell, &kept, mark, &mut self.tokens)
+            };
+            match died_at {
+                Some(Some(row)) if share.rows.contains(&row) => {
+                    quarantined.push(cell.quarantine(self.id, routed, row));
                 }
+                Some(_) => cell.recovery.watch(mark),
+                None => {}
             }
         }
+        quarantined
     }
 
     /// Numbers the tokens of a share and its rows; returns how many are new in this period.
@@ -166,7 +243,8 @@ impl Shard {
         let mut new_in_period = 0;
         for token in &routed.tokens[share.tokens.clone()] {
             let number = self.tokens.intern(token.hash, routed.text(token));
-            new_in_period += u64::from(self.tokens.count(number, token.rows, token.newest_ms, period));
+            let news = if routed.feed == Feed::Live { token.rows } else { 0 };
+            new_in_period += u64::from(self.tokens.count(number, news, token.newest_ms, period));
             self.share_tokens.push((number, token.rows));
             self.numbers.resize(self.numbers.len() + token.rows as usize, number);
         }
@@ -178,9 +256,8 @@ impl Shard {
     fn reject_late(&self, routed: &Routed, share: &Share, rejected: &mut Vec<Rejected>) -> u64 {
         let sighted = self.cells.iter().zip(&self.reaches).filter(|(cell, _)| cell.sight != Sight::Hidden);
         let judges: Vec<Reach> = sighted.map(|(_, reach)| *reach).collect();
-        if judges.is_empty()
-            || judges.iter().any(|judge| judge.is_past(routed) || judge.begins_ms <= share.oldest_ms)
-        {
+        let content = |judge: &Reach| judge.is_past(routed) || judge.begins_ms <= share.oldest_ms;
+        if judges.is_empty() || judges.iter().any(content) {
             return 0;
         }
         let before = rejected.len();
@@ -216,4 +293,22 @@ impl Shard {
     pub fn still_gone(&self, gone: Vec<Arc<str>>) -> Vec<Arc<str>> {
         gone.into_iter().filter(|text| !self.tokens.is_alive(text)).collect()
     }
+}
+
+/// Hands a cell copied rows, one by one where the batch has killed it before. Says where it died, if it
+/// did, and at which row of the batch, if that is known.
+fn process_kept(cell: &mut Cell, kept: &Kept, mark: &Mark, tokens: &mut Tokens) -> Option<Option<usize>> {
+    if kept.is_empty() {
+        return None;
+    }
+    if !cell.recovery.watches(mark) {
+        let survived = cell.process(&kept.columns(), tokens);
+        return (!survived).then(|| cell.recovery.named_row().and_then(|row| kept.rows.get(row).copied()));
+    }
+    for at in 0..kept.rows.len() {
+        if !cell.process(&kept.single(at).columns(), tokens) {
+            return Some(Some(kept.rows[at]));
+        }
+    }
+    None
 }

@@ -82,7 +82,7 @@ pub fn post(shared: &Shared, worker: usize, shard: &Shard) {
     });
     for cell in &shard.cells {
         let topic = format!("{} in shard {}", cell.running.name(), shard.id);
-        match &cell.fault {
+        match cell.recovery.suspended_by() {
             Some(error) => shared.health.fail(crate::health::Part::Plugins, &topic, &error.to_string()),
             None => shared.health.clear(crate::health::Part::Plugins, &topic),
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::board::Board;
+use super::cell::CellId;
 use super::checkpoint::{Piece, Saved};
 use super::load;
 use super::shard::Shard;
@@ -55,12 +56,19 @@ pub(super) enum Outgoing {
     Position(Vec<(i32, i64)>),
     /// A piece of a cell's checkpoint.
     Checkpoint {
-        /// The place of the cell in its shard.
-        cell: usize,
+        /// The cell.
+        cell: CellId,
         /// How often the store had forgotten when it was made.
         lineage: u64,
         /// The piece.
         piece: Piece,
+    },
+    /// A question for the checkpoint of a cell that is put back to it.
+    Reload {
+        /// The cell.
+        cell: CellId,
+        /// What is asked for.
+        wanted: load::Wanted,
     },
 }
 
@@ -88,7 +96,9 @@ pub(super) struct News {
     /// The checkpoints that the shard starts from, one for each cell.
     pub(super) loaded: Option<Vec<Option<Saved>>>,
     /// Cells whose checkpoint is stored.
-    pub(super) committed: Vec<usize>,
+    pub(super) committed: Vec<CellId>,
+    /// What cells are put back to.
+    pub(super) reloaded: Vec<(CellId, Option<Saved>)>,
     /// How often the store has forgotten what was written.
     pub(super) lineage: u64,
     /// Another process owns the shard: nothing more will be written.
@@ -178,6 +188,7 @@ impl WriterHandle {
         News {
             loaded: news.loaded.take(),
             committed: std::mem::take(&mut news.committed),
+            reloaded: std::mem::take(&mut news.reloaded),
             lineage: news.lineage,
             lost: news.lost,
         }
@@ -253,6 +264,11 @@ impl Writer {
                     self.tell(|news| news.committed.push(cell));
                 }
             }
+            Outgoing::Reload { cell, wanted } if !self.lost => {
+                let (cell, saved) = (*cell, self.load(wanted).await.pop().flatten());
+                self.tell(|news| news.reloaded.push((cell, saved)));
+            }
+            Outgoing::Reload { .. } => {}
         }
     }
 
@@ -307,7 +323,7 @@ impl Writer {
                 }
                 store.commit(commit).await
             }
-            Outgoing::Position(_) => Ok(()),
+            Outgoing::Position(_) | Outgoing::Reload { .. } => Ok(()),
         }
     }
 

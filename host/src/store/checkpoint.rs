@@ -40,6 +40,9 @@ pub struct Head {
     pub parts: Vec<Part>,
     /// The size of the pages of all parts.
     pub bytes: u64,
+    /// Trades behind the vector that the plugin cannot survive: partition, offset, index in the array.
+    #[serde(default)]
+    pub quarantined: Vec<(i32, i64, u32)>,
 }
 
 /// What a cell has seen of one partition.
@@ -178,6 +181,7 @@ mod tests {
             decoded: vec![(4, 1 << 41)],
             parts: vec![Part { id: 7, pages: 28 }, Part { id: 8, pages: 1 }],
             bytes: 29 << 20,
+            quarantined: vec![(4, 1 << 40, 3)],
         }
     }
 

@@ -30,6 +30,10 @@ pub(super) enum Manner {
     Sound,
     /// It fails when it meets this token.
     FailsAt(&'static str),
+    /// The same, and it names the row.
+    NamesRowAt(&'static str),
+    /// It fails at every flush.
+    NeverFlushes,
     /// It keeps its worker when it meets this token, until the other end of the gate is dropped.
     WaitsAt(String, Receiver<()>),
 }
@@ -87,7 +91,7 @@ impl Instance for Counting {
         for token in batch.new_tokens {
             self.texts.insert(token.id, token.text.to_owned());
         }
-        for &number in batch.tokens {
+        for (row, &number) in batch.tokens.iter().enumerate() {
             let failed = |words: String| PluginError::new(&self.name, Stage::Process, words);
             let Some(text) = self.texts.get(&number) else {
                 return Err(failed(format!("number {number} stands for no token")));
@@ -95,6 +99,9 @@ impl Instance for Counting {
             match &self.manner {
                 Manner::FailsAt(token) if token == text => {
                     return Err(failed(format!("fails at {text}")));
+                }
+                Manner::NamesRowAt(token) if token == text => {
+                    return Err(PluginError { row: Some(row as u32), ..failed(format!("fails at {text}")) });
                 }
                 Manner::WaitsAt(token, gate) if token == text => {
                     gate.recv_timeout(PATIENCE).ok();
@@ -108,6 +115,9 @@ impl Instance for Counting {
     }
 
     fn flush(&mut self, _: i64, max_rows: u32) -> Result<Table, PluginError> {
+        if matches!(self.manner, Manner::NeverFlushes) {
+            return Err(PluginError::new(&self.name, Stage::Flush, "cannot flush"));
+        }
         let tokens: Vec<u32> = self.changed.iter().copied().take(max_rows as usize).collect();
         for number in &tokens {
             self.changed.remove(number);

@@ -4,18 +4,20 @@
 //! Invariant: offset and content belong together: whoever counts a script up to an offset counts what was
 //! fed.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TryRecvError};
 use serde_json::{Value, json};
 
 use super::{Counts, PATIENCE};
 use crate::clock::rfc3339;
 use crate::pipeline::Intake;
 use crate::pipeline::batch::{Fetch, OwnedRecords, Progress};
+use crate::pipeline::catch_up::Want;
 use crate::pipeline::lane::LaneSender;
 
 /// The trades of the message at an offset of a partition: token and event time.
@@ -114,4 +116,35 @@ fn element(token: &str, time_ms: i64) -> Value {
         "Token": token, "Wallet": "w", "SellBuy": "buy", "NativeAmount": "1", "TokenAmount": "1",
         "PriceUsd": "1", "TransTime": rfc3339::text(time_ms), "TxHash": "x",
     })
+}
+
+/// The source's second reader: reads again what lagging cells want, up to an end, until it is stopped.
+pub(super) fn catch_up(intake: &Intake, script: Script<'_>, end: i64, stopped: &Receiver<()>) {
+    let demands = &intake.shared().demands;
+    let mut served = BTreeSet::new();
+    while stopped.try_recv() != Err(TryRecvError::Disconnected) {
+        for (demand, wants) in demands.wanted() {
+            for (partition, want) in wants {
+                if !served.insert((demand, partition)) {
+                    continue;
+                }
+                let from = match want {
+                    Want::From(next) => next,
+                    Want::Horizon { not_before } => {
+                        intake.begin(demand, partition, not_before);
+                        not_before
+                    }
+                };
+                let (told, room) = crossbeam_channel::bounded(1);
+                let waker = move || {
+                    told.try_send(()).ok();
+                };
+                let lane = intake.catch_up(partition, Arc::new(waker));
+                let mut feeder = Feeder { partition, script, lane, room, next: from };
+                // Batches of another size than those of the live stream.
+                feeder.give_all(end, 7);
+            }
+        }
+        thread::yield_now();
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
+use super::super::catch_up::DemandId;
 use super::super::lane::Lane;
 use super::super::route::Routed;
 use super::super::status::{self, TokenStatus};
@@ -64,6 +65,19 @@ pub enum Event {
         partition: i32,
         /// Answered when its results are with the store, or given up.
         done: Sender<()>,
+    },
+    /// The lane through which a partition is read again, for cells that lag in it.
+    CatchUp(Lane),
+    /// No cell lags in a partition any more, or it is read again from elsewhere.
+    EndCatchUp(i32),
+    /// Where a partition begins for a cell that starts with nothing.
+    Begin {
+        /// What stands for the cell.
+        demand: DemandId,
+        /// The partition.
+        partition: i32,
+        /// The first offset.
+        next: i64,
     },
     /// A partition cannot be fetched, or can again.
     Absent {

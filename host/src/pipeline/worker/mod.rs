@@ -162,6 +162,14 @@ impl Worker {
             Event::Assign(assignment) => self.assign(assignment),
             Event::Revoke { partition, done } => self.revoke(partition, done),
             Event::Drop { done } => self.drop_all(&done),
+            Event::CatchUp(lane) => self.catch_up(lane),
+            Event::EndCatchUp(partition) => self.end_catch_up(partition),
+            Event::Begin { demand, partition, next } => {
+                let now = self.now();
+                for owned in self.shards.values_mut() {
+                    owned.shard.begin(demand, partition, next, now);
+                }
+            }
             Event::Absent { partition, absent } => {
                 for cell in self.shards.values_mut().flat_map(|owned| &mut owned.shard.cells) {
                     cell.clock.set_absent(partition, absent);
@@ -202,6 +210,7 @@ impl Worker {
                 self.shared.metrics.flush(self.shared.clock.monotonic() - began);
             }
             owned.checkpoint(&self.shared, now);
+            owned.recover(&self.shared, now);
             if due {
                 status::post(&self.shared, self.index, &owned.shard);
             }

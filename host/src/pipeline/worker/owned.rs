@@ -3,12 +3,15 @@
 //! Not for deciding which shards are owned. Invariant: nothing is flushed or saved before the shard's
 //! checkpoints are in its cells.
 
+use std::sync::Arc;
+
 use super::super::Shared;
 use super::super::board::CheckpointStatus;
-use super::super::cell::Sight;
+use super::super::cell::{Cell, CellId, Sight};
 use super::super::cell_clock::Now;
 use super::super::checkpoint::{self, Circumstances, Saved};
 use super::super::flush::{self, Flushed};
+use super::super::load::{Wanted, WantedCell};
 use super::super::shard::Shard;
 use super::super::writer::{News, Outgoing, WriterHandle};
 
@@ -38,7 +41,7 @@ impl Owned {
 
     /// Acts on what the writer tells; says whether the shard has become ready by it.
     pub(super) fn hear(&mut self, shared: &Shared, now: Now) -> bool {
-        let News { loaded, committed, lineage, lost } = self.writer.news();
+        let News { loaded, committed, reloaded, lineage, lost } = self.writer.news();
         self.lost = lost;
         if lineage != self.lineage {
             self.lineage = lineage;
@@ -47,6 +50,9 @@ impl Owned {
             for cell in committed {
                 self.committed(cell, shared, now);
             }
+        }
+        for (cell, saved) in reloaded {
+            self.put_back(cell, saved, shared, now);
         }
         let Some(loaded) = loaded else {
             return false;
@@ -60,18 +66,46 @@ impl Owned {
         let cells = self.shard.cells.len() as u64;
         let interval_ms = shared.checkpoint_interval.map_or(0, |interval| interval.as_millis() as u64);
         for (index, (cell, saved)) in self.shard.cells.iter_mut().zip(loaded).enumerate() {
-            if let Some(Saved { head, pages }) = saved {
-                match pages {
-                    Some(pages) => cell.restore(&head, &pages, &mut self.shard.tokens),
-                    None => cell.job.replaces(&head),
-                }
-                cell.sight = Sight::Withheld;
+            if saved.is_some() {
+                cell.restore(saved, &mut self.shard.tokens);
             }
             let turn = u64::from(self.shard.id) * cells + index as u64;
             let turns = (u64::from(shared.layout.shards) * cells).max(1);
             cell.job.schedule(now.monotonic_ms + interval_ms * (turn % turns + 1) / turns);
         }
         self.ready = true;
+    }
+
+    /// Restores cells whose plugins have failed, as their time comes.
+    pub(super) fn recover(&mut self, shared: &Shared, now: Now) {
+        for index in 0..self.shard.cells.len() {
+            let cell = &mut self.shard.cells[index];
+            cell.plan_recovery(&shared.metrics, now);
+            if !cell.recovery.is_due(now.monotonic_ms) {
+                continue;
+            }
+            let id = cell.id;
+            match wanted(shared, std::slice::from_ref(cell)) {
+                None => self.put_back(id, None, shared, now),
+                Some(wanted) if self.writer.has_room() => {
+                    cell.recovery.fetching();
+                    self.writer.send(Outgoing::Reload { cell: id, wanted });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Puts a cell back to a checkpoint, from where it catches up.
+    fn put_back(&mut self, id: CellId, saved: Option<Saved>, shared: &Shared, now: Now) {
+        let Some(cell) = self.shard.cells.iter_mut().find(|cell| cell.id == id) else {
+            return;
+        };
+        if cell.sight == Sight::Visible {
+            cell.sight = Sight::Withheld;
+        }
+        cell.restore(saved, &mut self.shard.tokens);
+        self.shard.catch_up(id, &shared.demands, now);
     }
 
     /// The store has forgotten: everything is written again.
@@ -83,8 +117,8 @@ impl Owned {
         }
     }
 
-    fn committed(&mut self, index: usize, shared: &Shared, now: Now) {
-        let Some(cell) = self.shard.cells.get_mut(index) else {
+    fn committed(&mut self, id: CellId, shared: &Shared, now: Now) {
+        let Some(cell) = self.shard.cells.iter_mut().find(|cell| cell.id == id) else {
             return;
         };
         let Some((taken, generation, parting)) =
@@ -92,6 +126,7 @@ impl Owned {
         else {
             return;
         };
+        cell.recovery.forget_before(cell.job.stored_vector());
         cell.trim(generation, &mut self.shard.tokens);
         cell.part(parting, &mut self.shard.tokens);
         shared.metrics.checkpoint(taken.bytes, taken.took_ms);
@@ -125,7 +160,8 @@ impl Owned {
             shared.metrics.checkpoint_step(shared.clock.monotonic() - began);
             checkpoint::bound_removals(&mut self.shard.cells[index], &mut self.shard.tokens);
             if let Some(piece) = piece {
-                self.writer.send(Outgoing::Checkpoint { cell: index, lineage: self.lineage, piece });
+                let cell = self.shard.cells[index].id;
+                self.writer.send(Outgoing::Checkpoint { cell, lineage: self.lineage, piece });
             }
         }
     }
@@ -140,14 +176,26 @@ impl Owned {
     /// Whether all that was counted is stored: in rows and, where they are taken, in checkpoints. What
     /// another process owns is not ours to store.
     pub(super) fn is_stored(&self, shared: &Shared) -> bool {
-        let saved = |cell: &super::super::cell::Cell| {
-            !cell.is_active() || (!cell.job.is_under_way() && cell.job.covers(cell))
+        let saved = |cell: &Cell| {
+            !cell.is_active() || !cell.clock.is_known() || (!cell.job.is_under_way() && cell.job.covers(cell))
         };
         let saves = shared.checkpoint_interval.is_some();
         self.lost
             || !self.ready
             || !self.more && self.writer.is_idle() && (!saves || self.shard.cells.iter().all(saved))
     }
+}
+
+/// Which checkpoints these cells start from; none where checkpoints are off.
+pub(super) fn wanted(shared: &Shared, cells: &[Cell]) -> Option<Wanted> {
+    shared.checkpoint_interval?;
+    let cell = |cell: &Cell| WantedCell {
+        plugin: cell.running.name().into(),
+        horizon_ms: cell.running.settings.horizon_ms,
+        step_ms: cell.running.settings.step_ms,
+    };
+    let layout = Arc::clone(&shared.layout_name);
+    Some(Wanted { layout, cells: cells.iter().map(cell).collect() })
 }
 
 /// Calls with what a checkpoint must know; none where checkpoints are off.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
+use super::super::batch::Feed;
 use super::super::cell::Sight;
-use super::super::load::{Wanted, WantedCell};
+use super::super::lane::Lane;
 use super::super::shard::Shard;
 use super::super::writer;
 use super::closing::Closing;
-use super::owned::Owned;
+use super::owned::{Owned, wanted};
 use super::{Assignment, CellStart, Resume, Waiting, Worker, feeds};
 use crate::health::Part;
 
@@ -51,15 +52,7 @@ impl Worker {
                 return;
             }
         };
-        let cell = |cell: &super::super::cell::Cell| WantedCell {
-            plugin: cell.running.name().into(),
-            horizon_ms: cell.running.settings.horizon_ms,
-            step_ms: cell.running.settings.step_ms,
-        };
-        let wanted = shared.checkpoint_interval.map(|_| Wanted {
-            layout: Arc::clone(&shared.layout_name),
-            cells: shard.cells.iter().map(cell).collect(),
-        });
+        let wanted = wanted(shared, &shard.cells);
         let ready = wanted.is_none();
         let handle = self.peers[self.index].clone();
         let clock = Arc::clone(&shared.clock);
@@ -106,20 +99,34 @@ impl Worker {
 
     pub(super) fn assign(&mut self, assignment: Assignment) {
         let Assignment { partition, next, reset, lane } = assignment;
+        let now = self.now();
         for owned in self.shards.values_mut().filter(|owned| feeds(&self.shared, partition, owned.shard.id)) {
-            for cell in &mut owned.shard.cells {
-                cell.clock.assign(partition, next, reset);
-            }
+            owned.shard.assign(partition, next, reset, now);
         }
         self.lanes.extend(lane);
     }
 
+    /// Takes over the lane of a catch-up, in the place of an earlier one of the same partition.
+    pub(super) fn catch_up(&mut self, lane: Lane) {
+        self.end_catch_up(lane.partition);
+        self.shared.front(Feed::CatchUp).assign(lane.partition);
+        self.lanes.push(lane);
+    }
+
+    /// Ends the catch-up of a partition.
+    pub(super) fn end_catch_up(&mut self, partition: i32) {
+        self.lanes.retain(|lane| lane.partition != partition || lane.feed != Feed::CatchUp);
+        self.shared.front(Feed::CatchUp).leave(partition);
+    }
+
     pub(super) fn revoke(&mut self, partition: i32, done: Sender<()>) {
         self.lanes.retain(|lane| lane.partition != partition);
-        self.shared.front.leave(partition);
+        for feed in [Feed::Live, Feed::CatchUp] {
+            self.shared.front(feed).leave(partition);
+        }
         if self.shared.layout.shuffles() {
-            for cell in self.shards.values_mut().flat_map(|owned| &mut owned.shard.cells) {
-                cell.clock.revoke(partition);
+            for owned in self.shards.values_mut() {
+                owned.shard.revoke(partition);
             }
         } else if let Some(owned) = self.shards.remove(&self.shared.layout.shard(0, partition)) {
             return self.close(owned, Some(done));
@@ -130,7 +137,7 @@ impl Worker {
     /// Drops everything: another process owns it.
     pub(super) fn drop_all(&mut self, done: &Sender<()>) {
         for lane in self.lanes.drain(..) {
-            self.shared.front.leave(lane.partition);
+            self.shared.front(lane.feed).leave(lane.partition);
         }
         self.parked.clear();
         self.waiting.clear();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::super::Shared;
-use super::super::batch::{Fetch, Mark};
+use super::super::batch::{Feed, Fetch, Mark};
 use super::super::board::PartitionStatus;
 use super::super::route::{Routed, route};
 use super::{Event, Worker};
@@ -35,7 +35,7 @@ impl Worker {
         for turn in 0..self.lanes.len() {
             let index = (self.next_lane + turn) % self.lanes.len();
             let lane = &self.lanes[index];
-            if !self.shared.front.admits(lane.partition) {
+            if !self.shared.front(lane.feed).admits(lane.partition) {
                 continue;
             }
             if let Some(fetch) = lane.take() {
@@ -65,14 +65,15 @@ impl Worker {
             );
         }
         let mark = self.mark(lane, &fetch);
+        let feed = self.lanes[lane].feed;
         let replayed = fetch.next <= self.lanes[lane].decoded;
-        if !replayed {
+        if feed == Feed::Live && !replayed {
             let mut rejected = std::mem::take(&mut self.rejected);
             self.shared.rejections.reject(fetch.partition, &*fetch.records, &mut rejected, &mut self.letters);
             self.rejected = rejected;
             self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
         }
-        let routed = route(&self.rows, &self.shared.layout, mark, fetch.records, replayed, taken_at);
+        let routed = route(&self.rows, &self.shared.layout, (mark, feed), fetch.records, replayed, taken_at);
         let routed = Arc::new(routed);
         if self.shared.layout.shuffles() {
             for peer in (0..self.peers.len()).filter(|&peer| peer != self.index) {
@@ -86,9 +87,11 @@ impl Worker {
     fn mark(&mut self, lane: usize, fetch: &Fetch) -> Mark {
         let lane = &mut self.lanes[lane];
         lane.newest_ms = lane.newest_ms.max(self.rows.latest_ms);
-        self.shared.front.note(fetch.partition, lane.newest_ms, fetch.progress);
+        self.shared.front(lane.feed).note(fetch.partition, lane.newest_ms, fetch.progress);
         let newest_ms = lane.newest_ms;
-        self.shared.board.partition(fetch.partition, |status| status.newest_ms = newest_ms);
+        if lane.feed == Feed::Live {
+            self.shared.board.partition(fetch.partition, |status| status.newest_ms = newest_ms);
+        }
         Mark {
             partition: fetch.partition,
             first: fetch.first,
@@ -133,6 +136,13 @@ impl Worker {
             let taken = owned.shard.take(routed, share, now, period, &mut late);
             trades += taken.trades;
             new_tokens += taken.new_in_period;
+            for quarantined in taken.quarantined {
+                self.shared.metrics.plugin_events.quarantined(&quarantined.plugin);
+                self.shared.quarantine.keep(quarantined);
+            }
+        }
+        if routed.feed == Feed::CatchUp {
+            return;
         }
         if !late.is_empty() && !routed.replayed {
             let partition = routed.mark.partition;

@@ -1,0 +1,46 @@
+//! What happens to plugins: failures, and trades left out for one of them.
+//!
+//! Not for the numbers that plugins declare. Invariant: label values are names of loaded plugins and words
+//! of closed sets.
+
+use prometheus::{IntCounterVec, Opts};
+
+use super::Maker;
+use crate::plugin::Stage;
+
+/// Counters by plugin.
+#[derive(Debug)]
+pub struct PluginEvents {
+    faults: IntCounterVec,
+    quarantined: IntCounterVec,
+}
+
+impl PluginEvents {
+    pub(super) fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            make.add(IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        Ok(Self {
+            faults: counters(
+                "aggregator_plugin_faults_total",
+                "Failures of an instance, by the call that failed",
+                &["plugin", "stage"],
+            )?,
+            quarantined: counters(
+                "aggregator_quarantined_total",
+                "Trades left out for a plugin that they kill, once for each shard",
+                &["plugin"],
+            )?,
+        })
+    }
+
+    /// Counts a failure.
+    pub fn failed(&self, plugin: &str, stage: Stage) {
+        self.faults.with_label_values(&[plugin, stage.as_str()]).inc();
+    }
+
+    /// Counts a trade that is left out.
+    pub fn quarantined(&self, plugin: &str) {
+        self.quarantined.with_label_values(&[plugin]).inc();
+    }
+}
