@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::{
-    FlushRules, Horizon, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
+    FlushRules, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
 };
 use crate::plugin::catalog::Running;
 use crate::results::Ancestor;
@@ -128,7 +128,7 @@ impl App {
     pub fn run(self) -> Result<(), AppError> {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), topic = %self.config.kafka.topic, workers = self.shared.layout.workers,
-            plugins = ?self.shared.plugins.iter().map(Running::name).collect::<Vec<_>>(), address = %self.server.address(),
+            plugins = ?names(&self.shared.changes.running()), address = %self.server.address(),
             "Service started"
         );
         let (end_http, http_ended) = oneshot::channel::<()>();
@@ -223,8 +223,7 @@ impl Terms<'_> {
             None => None,
         };
         self.recognise().await;
-        let horizon = Horizon::longest(&self.shared.plugins);
-        let source = Source::start(self.config, self.pipeline.intake(), horizon).map_err(internal)?;
+        let source = Source::start(self.config, self.pipeline.intake()).map_err(internal)?;
         Ok(Term { source, lease })
     }
 
@@ -367,6 +366,10 @@ fn shared(
         checkpoint_interval: pipeline.checkpoint_interval,
         layout_name: layout_record(config).to_string().into(),
     }))
+}
+
+fn names(plugins: &[Running]) -> Vec<&str> {
+    plugins.iter().map(Running::name).collect()
 }
 
 /// Samples rates, and asks the store whether it is there.

@@ -26,6 +26,9 @@ const LISTINGS: usize = 4;
 /// Asks the workers for tokens that are alive; blocks until they answer.
 type LiveTokens = Arc<dyn Fn(usize, Sort) -> Vec<TokenStatus> + Send + Sync>;
 
+/// Says how the results of all plugins look.
+type Shapes = Arc<dyn Fn() -> Vec<ResultShape> + Send + Sync>;
+
 /// What handlers share.
 pub struct State {
     pub(super) metrics: Arc<Metrics>,
@@ -34,7 +37,8 @@ pub struct State {
     pub(super) rejections: Arc<Rejections>,
     pub(super) store: Arc<Store>,
     pub(super) clock: Arc<WallClock>,
-    pub(super) results: Vec<ResultShape>,
+    /// How the results of the plugins look that run now.
+    pub(super) shapes: Shapes,
     pub(super) workers: usize,
     /// Whether reading has begun.
     pub(super) started: Arc<AtomicBool>,
@@ -72,6 +76,7 @@ impl State {
     #[must_use]
     pub fn new(intake: Intake, started: Arc<AtomicBool>) -> Self {
         let shared = Arc::clone(intake.shared());
+        let changes = Arc::clone(&shared);
         Self {
             metrics: Arc::clone(&shared.metrics),
             health: Arc::clone(&shared.health),
@@ -79,7 +84,7 @@ impl State {
             rejections: Arc::clone(&shared.rejections),
             store: Arc::clone(&shared.writing.store),
             clock: Arc::clone(&shared.clock),
-            results: shared.plugins.iter().map(ResultShape::of).collect(),
+            shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),
             workers: shared.layout.workers,
             started,
             begun: Instant::now(),
@@ -106,9 +111,9 @@ impl State {
         })
     }
 
-    /// The keys of all results.
-    pub(super) fn result_keys(&self) -> Vec<Arc<str>> {
-        self.results.iter().map(|shape| Arc::clone(&shape.key)).collect()
+    /// How the results of all plugins look.
+    pub(super) fn results(&self) -> Vec<ResultShape> {
+        (self.shapes)()
     }
 
     pub(super) fn started(&self) -> bool {

@@ -42,7 +42,6 @@ fn state() -> State {
     for part in [Part::Kafka, Part::Redis, Part::Plugins] {
         health.ok(part, "");
     }
-    let words = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     State {
         rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
         metrics,
@@ -50,11 +49,14 @@ fn state() -> State {
         board: Arc::new(board),
         store: Arc::new(Store::memory()),
         clock,
-        results: vec![ResultShape {
-            key: "aggregates".into(),
-            groups: words(&["5min", "1hour"]),
-            fields: words(&["sell_count", "buy_count"]),
-        }],
+        shapes: Arc::new(|| {
+            let words = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            vec![ResultShape {
+                key: "aggregates".into(),
+                groups: words(&["5min", "1hour"]),
+                fields: words(&["sell_count", "buy_count"]),
+            }]
+        }),
         workers: 2,
         started: Arc::new(AtomicBool::new(true)),
         begun: Instant::now(),

@@ -42,19 +42,25 @@ pub(super) async fn token(
     if address.len() > ADDRESS_BYTES {
         return Err(unknown());
     }
-    let found = read(&state, &address).await.map_err(store_problem)?;
+    let shapes = state.results();
+    let found = read(&state, &address, &shapes).await.map_err(store_problem)?;
     let found = found.ok_or_else(unknown)?;
     let answer = Answer {
         token: &address,
         last_update: found.last_update.as_deref(),
-        results: Results { found: &found, shapes: &state.results },
+        results: Results { found: &found, shapes: &shapes },
     };
     Ok(Json(answer).into_response())
 }
 
 /// Reads a token's results from the store.
-pub(super) async fn read(state: &State, address: &str) -> Result<Option<TokenResults>, StoreError> {
-    state.store.token(address, &state.result_keys()).await
+pub(super) async fn read(
+    state: &State,
+    address: &str,
+    shapes: &[ResultShape],
+) -> Result<Option<TokenResults>, StoreError> {
+    let keys: Vec<Arc<str>> = shapes.iter().map(|shape| Arc::clone(&shape.key)).collect();
+    state.store.token(address, &keys).await
 }
 
 /// What a failing store means for the caller.

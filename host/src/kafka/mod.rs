@@ -28,9 +28,8 @@ pub use check::connect;
 pub use dead_letter::DeadLetterTopic;
 pub use output::OutputTopic;
 
-use crate::clock::WallClock;
 use crate::config::{ClockMode, Config, Partitioning, StartFrom};
-use crate::pipeline::{Horizon, Intake};
+use crate::pipeline::{Horizon, Intake, Shared};
 use catch_up::CatchUp;
 use context::Context;
 use offsets::{Inquiry, Offsets, StartRules};
@@ -60,7 +59,7 @@ pub struct Source {
 
 impl Source {
     /// Starts reading; a broker that is away is waited for.
-    pub fn start(config: &Config, intake: Intake, horizon: Horizon) -> Result<Self, ClientError> {
+    pub fn start(config: &Config, intake: Intake) -> Result<Self, ClientError> {
         let failed = |reason: &dyn std::fmt::Display| ClientError::new(&config.kafka, reason);
         let shared = Arc::clone(intake.shared());
         let context = Context::new(Arc::clone(&shared.metrics));
@@ -71,7 +70,7 @@ impl Source {
         let (control, controlled) = crossbeam_channel::bounded(2);
         let kafka = config.kafka.clone();
         let pipeline = &config.pipeline;
-        let start_rules = start_rules(config, &shared.clock, horizon);
+        let start_rules = start_rules(config, &shared);
         let rules = ProgressRules {
             clock: pipeline.clock,
             live_lag_ms: i64::try_from(pipeline.live_lag.as_millis()).unwrap_or(i64::MAX),
@@ -122,14 +121,17 @@ impl Source {
     }
 }
 
-fn start_rules(config: &Config, clock: &Arc<WallClock>, horizon: Horizon) -> StartRules {
+fn start_rules(config: &Config, shared: &Arc<Shared>) -> StartRules {
     let max_future_ms = i64::try_from(config.pipeline.max_future.as_millis()).unwrap_or(0);
-    let reach_ms = horizon.length_ms + max_future_ms;
-    let (clock, start_from) = (Arc::clone(clock), config.kafka.start_from);
+    let (shared, start_from) = (Arc::clone(shared), config.kafka.start_from);
     StartRules {
         topic: config.kafka.topic.clone(),
         start_from,
         skips: config.pipeline.clock == ClockMode::Wall && start_from == StartFrom::CheckpointOrHorizon,
-        horizon_begins: Arc::new(move || clock.now_ms().saturating_sub(reach_ms)),
+        horizon_begins: Arc::new(move || {
+            // Asked each time: plugins come and go.
+            let horizon = Horizon::longest(&shared.changes.running());
+            shared.clock.now_ms().saturating_sub(horizon.length_ms + max_future_ms)
+        }),
     }
 }

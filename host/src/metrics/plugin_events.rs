@@ -3,7 +3,9 @@
 //! Not for the numbers that plugins declare. Invariant: label values are names of loaded plugins and words
 //! of closed sets.
 
-use prometheus::{IntCounterVec, Opts};
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounterVec, Opts};
 
 use super::Maker;
 use crate::plugin::Stage;
@@ -13,6 +15,7 @@ use crate::plugin::Stage;
 pub struct PluginEvents {
     faults: IntCounterVec,
     quarantined: IntCounterVec,
+    swap_step_seconds: Histogram,
 }
 
 impl PluginEvents {
@@ -31,12 +34,21 @@ impl PluginEvents {
                 "Trades left out for a plugin that they kill, once for each shard",
                 &["plugin"],
             )?,
+            swap_step_seconds: make.seconds(
+                "aggregator_plugin_swap_step_seconds",
+                "Worker time between two batches that went into the swap of a plugin",
+            )?,
         })
     }
 
     /// Counts a failure.
     pub fn failed(&self, plugin: &str, stage: Stage) {
         self.faults.with_label_values(&[plugin, stage.as_str()]).inc();
+    }
+
+    /// Counts worker time that went into a swap.
+    pub fn swap_step(&self, took: Duration) {
+        self.swap_step_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts a trade that is left out.

@@ -42,8 +42,25 @@ pub struct ShardStatus {
     pub epoch: Option<u64>,
     /// Linear memory of all its plugin instances.
     pub memory_bytes: usize,
+    /// Its cells.
+    pub cells: Vec<CellStatus>,
     /// When its oldest checkpoint was stored, in monotonic milliseconds, for each of its cells.
     pub checkpoints_ms: BTreeMap<Arc<str>, u64>,
+}
+
+/// What is known of a cell.
+#[derive(Debug, Clone)]
+pub struct CellStatus {
+    /// Its plugin.
+    pub plugin: Arc<str>,
+    /// The digest of the plugin's component.
+    pub digest: Arc<str>,
+    /// `shown`, `hidden`, `withheld`, `catching-up`, `failed` or `suspended`.
+    pub state: &'static str,
+    /// Its linear memory.
+    pub memory_bytes: usize,
+    /// Its last failure.
+    pub fault: Option<String>,
 }
 
 /// A checkpoint that was stored.

@@ -16,7 +16,7 @@ use super::recovery::Recovery;
 use super::tokens::Tokens;
 use crate::config::ClockMode;
 use crate::plugin::catalog::Running;
-use crate::plugin::contract::{Batch, NewToken, Page, Table, TextColumnParam};
+use crate::plugin::contract::{Batch, EntriesParam, NewToken, Page, RemovalsParam, Table, TextColumnParam};
 use crate::plugin::{Instance, PluginError, Stage};
 use crate::trade::Texts;
 
@@ -99,6 +99,10 @@ pub struct Cell {
     pub(super) recovery: Recovery,
     /// The partitions that it takes from the catch-up reader.
     pub(super) lag: Option<Lag>,
+    /// It is saved, and put back when it fails; a new version is not, until it is accepted.
+    pub(super) settled: bool,
+    /// Its state is being carried to a new version.
+    pub(super) giving: bool,
     /// None while the plugin has failed.
     pub(super) instance: Option<Box<dyn Instance>>,
     /// By token number.
@@ -111,20 +115,27 @@ impl Cell {
     /// Makes a cell with an empty state.
     pub fn new(running: &Running, clock: ClockMode, sight: Sight) -> Result<Self, PluginError> {
         let (instance, _) = running.plugin.instantiate(&running.configuration)?;
-        Ok(Self {
+        Ok(Self { sight, settled: true, ..Self::beside(running, instance, clock) })
+    }
+
+    /// Makes a hidden cell that is not settled, around a new instance.
+    pub(super) fn beside(running: &Running, instance: Box<dyn Instance>, clock: ClockMode) -> Self {
+        Self {
             id: CellId::next(),
             result_key: running.result_key().into(),
             running: running.clone(),
             clock: CellClock::new(clock),
-            sight,
+            sight: Sight::Hidden,
             first_taken_ms: None,
             job: Job::default(),
             recovery: Recovery::default(),
             lag: None,
+            settled: false,
+            giving: false,
             instance: Some(instance),
             known: Vec::new(),
             parting: Vec::new(),
-        })
+        }
     }
 
     /// Takes over the state that a checkpoint holds.
@@ -149,6 +160,38 @@ impl Cell {
             })?;
         }
         Ok(())
+    }
+
+    /// Takes over a page of state from another cell of the same shard.
+    pub(super) fn adopt(
+        &mut self,
+        state_version: u32,
+        page: &Page,
+        tokens: &mut Tokens,
+    ) -> Result<(), PluginError> {
+        let Page { entries, removed, .. } = page;
+        let fresh = self.meet(entries.tokens.iter().copied(), tokens);
+        let new_tokens = introductions(&fresh, tokens);
+        let Some(instance) = self.instance.as_mut() else {
+            return Ok(());
+        };
+        // What this cell has not met it has nothing to remove of.
+        let known = |number: u32| self.known.get(number as usize) == Some(&Knowledge::Known);
+        let pairs = removed.tokens.iter().zip(&removed.slots).filter(|(number, _)| known(**number));
+        let (removed_tokens, removed_slots): (Vec<u32>, Vec<u64>) = pairs.unzip();
+        let entries = EntriesParam {
+            tokens: &entries.tokens,
+            slots: &entries.slots,
+            ends: &entries.ends,
+            bytes: &entries.bytes,
+        };
+        let removed = RemovalsParam { tokens: &removed_tokens, slots: &removed_slots };
+        instance.import_state(state_version, &new_tokens, entries, removed)
+    }
+
+    /// Whether the instance has state of all these tokens.
+    pub(super) fn has_all(&self, numbers: &[u32]) -> bool {
+        numbers.iter().all(|number| self.known.get(*number as usize) == Some(&Knowledge::Known))
     }
 
     /// The offset from which this cell takes a batch that a reader brings: what lies before its vector it
@@ -348,6 +391,13 @@ impl Cell {
                 tokens.release(number);
             }
         }
+    }
+
+    /// Lets go of forgotten tokens that no checkpoint will name.
+    pub(super) fn let_go(&mut self, tokens: &mut Tokens) {
+        let parting = self.take_parting();
+        self.part(parting, tokens);
+        self.trim(u64::MAX, tokens);
     }
 
     /// Lets the plugin forget removals that are saved.

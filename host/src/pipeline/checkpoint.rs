@@ -216,6 +216,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) shard: u32,
     pub(super) interval: Duration,
     pub(super) now_ms: u64,
+    /// Wall time in unix milliseconds.
+    pub(super) wall_ms: i64,
     /// How far decoding and the delivery of dead letters got.
     pub(super) decoded: &'a dyn Fn() -> Vec<(i32, i64)>,
     /// Which layout of shards the state belongs to.
@@ -227,6 +229,17 @@ impl Job {
     pub(super) fn replaces(&mut self, head: &Head) {
         self.last_part = head.parts.iter().map(|part| part.id).max().unwrap_or(0);
         self.stored = Stored { parts: head.parts.clone(), ..Stored::default() };
+    }
+
+    /// The job of a new version of the plugin: its first checkpoint replaces the former one's.
+    pub(super) fn handed_over(self) -> Self {
+        let stored = Stored { parts: self.stored.parts, ..Stored::default() };
+        Self { last_part: self.last_part, stored, ..Self::default() }
+    }
+
+    /// Whether a checkpoint was stored.
+    pub(super) fn has_stored(&self) -> bool {
+        self.since > 0
     }
 
     /// Starts from a stored checkpoint: the next one writes the whole state again and replaces it.
@@ -280,7 +293,8 @@ impl Job {
     fn begin(&mut self, now: &Circumstances<'_>) {
         let outweighed = self.stored.change_bytes > self.stored.whole_bytes + SLACK_BYTES;
         let whole = self.since == 0 || outweighed || self.stored.parts.len() >= MOST_PARTS;
-        self.last_part += 1;
+        // Never the number of a part that a former cell of this plugin has left in the store.
+        self.last_part = now.wall_ms.unsigned_abs().max(self.last_part + 1);
         let since = if whole { 0 } else { self.since };
         self.under_way = Some(UnderWay {
             began_ms: now.now_ms,
@@ -425,13 +439,11 @@ fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: 
 
 /// Drops removals that wait for a store which is away for too long; the next checkpoint is a whole one.
 pub(super) fn bound_removals(cell: &mut Cell, tokens: &mut Tokens) {
-    if cell.waiting_removals() <= MOST_REMOVALS || cell.job.is_under_way() {
+    if cell.waiting_removals() <= MOST_REMOVALS || cell.job.is_under_way() || cell.giving {
         return;
     }
     cell.job.start_over();
-    let parting = cell.take_parting();
-    cell.part(parting, tokens);
-    cell.trim(u64::MAX, tokens);
+    cell.let_go(tokens);
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::cell::{Cell, Sight};
 use super::cell_clock::Now;
 use super::shard::Shard;
 use super::tokens::Tokens;
+use super::worker::Trying;
 use super::writer::{Outgoing, WriterHandle};
 use crate::config::{ClockMode, Encoding};
 use crate::plugin::contract::Table;
@@ -47,8 +48,13 @@ pub(super) enum Flushed {
 }
 
 /// Hands all changed rows of a shard to its writer, as far as that has room.
-pub(super) fn flush(shard: &mut Shard, writer: &WriterHandle, shared: &Shared, now: Now) -> Flushed {
-    let rules = &shared.rules;
+pub(super) fn flush(
+    shard: &mut Shard,
+    trials: &mut [Trying],
+    writer: &WriterHandle,
+    shared: &Shared,
+    now: Now,
+) -> Flushed {
     let mut gone = Vec::new();
     for cell in &mut shard.cells {
         let Some(clock_ms) = cell.clock.advance(now) else {
@@ -66,35 +72,68 @@ pub(super) fn flush(shard: &mut Shard, writer: &WriterHandle, shared: &Shared, n
             cell.touch_all(&mut shard.tokens);
         }
         loop {
-            if !writer.has_room() {
+            if cell.sight == Sight::Visible && !writer.has_room() {
                 writer.owe_removals(gone);
                 return Flushed::More;
             }
             let Some(table) = cell.flush(clock_ms, CHUNK_ROWS, &mut shard.tokens) else {
                 break;
             };
-            shared.metrics.plugins.add(cell.running.plugin.description(), shard.id, &table);
-            let outgoing = outgoing(shard.id, cell, &shard.tokens, &table, clock_ms, rules);
+            hand_over(shard.id, cell, &shard.tokens, &table, clock_ms, trials, writer, shared);
+            // A removal is kept for the checkpoint, or for the new version, that must hear of it.
+            let kept = cell.giving || (cell.settled && !shared.rules.trim);
             for &number in &table.forgotten {
-                gone.extend(cell.forgotten(number, !rules.trim, &mut shard.tokens));
-            }
-            if let Some(outgoing) = outgoing.filter(|_| cell.sight == Sight::Visible) {
-                writer.send(outgoing);
+                gone.extend(cell.forgotten(number, kept, &mut shard.tokens));
             }
             if !table.more {
                 break;
             }
         }
-        if rules.trim {
-            cell.trim(u64::MAX, &mut shard.tokens);
+        if (shared.rules.trim || !cell.settled) && !cell.giving {
+            cell.let_go(&mut shard.tokens);
         }
+        trials.iter_mut().for_each(|trial| trial.flushed(cell, clock_ms));
     }
     writer.owe_removals(gone);
     if writer.finish_flush(shard, smallest_vector(&shard.cells)) { Flushed::Done } else { Flushed::More }
 }
 
+/// Hands the rows of a table to the writer, or to a comparison, or to nobody where the cell is hidden.
+#[expect(clippy::too_many_arguments, reason = "one flush's circumstances, in one place")]
+fn hand_over(
+    shard: u32,
+    cell: &Cell,
+    tokens: &Tokens,
+    table: &Table,
+    clock_ms: i64,
+    trials: &mut [Trying],
+    writer: &WriterHandle,
+    shared: &Shared,
+) {
+    let visible = cell.sight == Sight::Visible;
+    if visible {
+        shared.metrics.plugins.add(cell.running.plugin.description(), shard, table);
+    }
+    let trial = trials.iter_mut().find(|trial| trial.compares(cell).is_some());
+    if !visible && trial.is_none() {
+        return;
+    }
+    let Some(rows) = outgoing(shard, cell, tokens, table, clock_ms, &shared.rules) else {
+        return;
+    };
+    if let (Some(trial), Outgoing::Rows { chunk, .. }) = (trial, &rows) {
+        trial.compare(cell, chunk);
+    }
+    if visible {
+        writer.send(rows);
+    }
+}
+
 /// Whether the rows of a withheld cell may be shown: it has caught up, or has waited for too long.
 fn may_show(cell: &Cell, shared: &Shared, now: Now) -> bool {
+    if cell.lag.is_some() {
+        return false;
+    }
     if cell.clock.caught_up() {
         return true;
     }

@@ -12,10 +12,12 @@
 
 pub mod batch;
 pub mod board;
+mod carry;
 pub mod catch_up;
 mod cell;
 mod cell_clock;
 mod checkpoint;
+pub mod comparison;
 mod flush;
 mod kept;
 pub mod lane;
@@ -28,6 +30,7 @@ mod shard;
 pub mod status;
 mod throughput;
 mod tokens;
+pub mod trial;
 mod tuning;
 mod worker;
 mod writer;
@@ -35,8 +38,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -62,6 +65,7 @@ use quarantine::Quarantine;
 use rejections::Rejections;
 use status::{Sort, TokenStatus};
 use throughput::Throughput;
+use trial::{Changes, Goal, Trial};
 
 /// How many events wait in a worker's inbox.
 const INBOX: usize = 64;
@@ -74,12 +78,12 @@ const CATCH_UP_LANE: usize = 2;
 pub struct Shared {
     /// Who takes what.
     pub layout: Layout,
-    /// The plugins that run.
-    pub plugins: Vec<Running>,
+    /// The plugins that run, and what is tried.
+    pub changes: Changes,
     /// What a message may be at most.
     pub limits: trade::Limits,
-    /// Which optional columns some plugin asks for.
-    pub optional: trade::Optional,
+    /// Which optional columns some plugin has asked for; read once for each batch.
+    optional: Mutex<trade::Optional>,
     /// How results are written.
     pub rules: FlushRules,
     /// What may be changed while running.
@@ -155,19 +159,11 @@ impl Shared {
     pub fn new(parts: Parts) -> Self {
         let align_ms =
             parts.layout.shuffles().then(|| i64::try_from(parts.align.as_millis()).unwrap_or(i64::MAX));
-        let mut optional = trade::Optional::default();
-        for plugin in &parts.plugins {
-            use crate::plugin::contract::OptionalColumns as Columns;
-            let columns = plugin.plugin.description().columns;
-            optional.wallet |= columns.contains(Columns::WALLET);
-            optional.wallet_hash |= columns.contains(Columns::WALLET_HASH);
-            optional.tx_hash |= columns.contains(Columns::TX_HASH);
-        }
         Self {
             layout: parts.layout,
-            plugins: parts.plugins,
+            optional: Mutex::new(columns(&parts.plugins)),
+            changes: Changes::new(parts.plugins),
             limits: parts.limits,
-            optional,
             rules: parts.rules,
             tuning: parts.tuning,
             clock: parts.clock,
@@ -197,6 +193,19 @@ impl Shared {
         self.withhold.store(true, Ordering::Relaxed);
     }
 
+    /// The optional columns that are filled.
+    pub(super) fn optional(&self) -> trade::Optional {
+        *self.optional.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has further optional columns filled; says whether some were not before.
+    fn fill(&self, columns: trade::Optional) -> bool {
+        let mut optional = self.optional.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *optional;
+        *optional = before.and(columns);
+        before != *optional
+    }
+
     fn withholds(&self) -> bool {
         self.withhold.load(Ordering::Relaxed)
     }
@@ -217,6 +226,19 @@ impl Shared {
         };
         self.board.decoded().into_iter().map(bounded).collect()
     }
+}
+
+/// The optional columns that plugins ask for.
+fn columns<'a>(plugins: impl IntoIterator<Item = &'a Running>) -> trade::Optional {
+    use crate::plugin::contract::OptionalColumns as Columns;
+    plugins.into_iter().fold(trade::Optional::default(), |all, plugin| {
+        let columns = plugin.plugin.description().columns;
+        all.and(trade::Optional {
+            wallet: columns.contains(Columns::WALLET),
+            wallet_hash: columns.contains(Columns::WALLET_HASH),
+            tx_hash: columns.contains(Columns::TX_HASH),
+        })
+    })
 }
 
 /// The running workers.
@@ -346,6 +368,54 @@ impl Intake {
     pub fn begin(&self, demand: DemandId, partition: i32, next: i64) {
         for worker in &self.workers {
             worker.send(Event::Begin { demand, partition, next });
+        }
+    }
+
+    /// Begins a trial: every shard that is open, or is opened meanwhile, goes towards its goal. Blocks until
+    /// every batch on its way has the columns that the new plugin asks for.
+    pub fn begin_trial(&self, trial: &Arc<Trial>) {
+        if self.shared.fill(columns([&trial.running])) {
+            // Once for what was decoded before, and once for what of it was on its way to another worker.
+            self.settle();
+            self.settle();
+        }
+        self.shared.changes.begin(Arc::clone(trial));
+        self.wake();
+    }
+
+    fn settle(&self) {
+        let ask = |worker: &WorkerHandle| {
+            let (done, answer) = crossbeam_channel::bounded(1);
+            worker.send(Event::Settle(done));
+            answer
+        };
+        let answers: Vec<Receiver<()>> = self.workers.iter().map(ask).collect();
+        for answer in answers {
+            answer.recv().ok();
+        }
+    }
+
+    /// Sets a trial's further goal.
+    pub fn pursue(&self, trial: &Trial, goal: Goal) {
+        trial.set_goal(goal);
+        self.wake();
+    }
+
+    /// Ends a trial that every shard is through with; what it tried runs from now on where it was accepted.
+    pub fn end_trial(&self, trial: &Arc<Trial>, accepted: bool) {
+        self.shared.changes.end(trial, accepted);
+        self.wake();
+    }
+
+    /// Has a plugin's cells go; its checkpoints stay.
+    pub fn unload(&self, name: &str) {
+        self.shared.changes.leave(name);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for worker in &self.workers {
+            worker.wake();
         }
     }
 

@@ -69,6 +69,11 @@ impl Recovery {
         self.fault.as_ref().filter(|_| self.condition == Condition::Suspended)
     }
 
+    /// The last failure.
+    pub(super) fn fault(&self) -> Option<&PluginError> {
+        self.fault.as_ref()
+    }
+
     /// The row of its batch that the plugin named while dying.
     pub(super) fn named_row(&self) -> Option<usize> {
         self.fault.as_ref()?.row.map(|row| row as usize)
@@ -169,6 +174,7 @@ impl Cell {
         );
         self.release(tokens);
         self.lag = None;
+        self.giving = false;
         self.job = Job::default();
         self.recovery.fail(error);
     }

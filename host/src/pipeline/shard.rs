@@ -30,9 +30,9 @@ pub struct Horizon {
 
 impl Horizon {
     /// The longest horizon among plugins.
-    pub fn longest(plugins: &[Running]) -> Self {
-        let longest =
-            plugins.iter().map(|plugin| &plugin.settings).max_by_key(|settings| settings.horizon_ms);
+    pub fn longest<'a>(plugins: impl IntoIterator<Item = &'a Running>) -> Self {
+        let settings = plugins.into_iter().map(|plugin| &plugin.settings);
+        let longest = settings.max_by_key(|settings| settings.horizon_ms);
         Self {
             length_ms: longest.map_or(0, |settings| i64::try_from(settings.horizon_ms).unwrap_or(i64::MAX)),
             step_ms: longest.map_or(1, |settings| i64::try_from(settings.step_ms).unwrap_or(i64::MAX).max(1)),
@@ -90,6 +90,28 @@ impl Shard {
             numbers: Vec::new(),
             reaches: Vec::new(),
         })
+    }
+
+    /// Takes in a cell.
+    pub(super) fn add(&mut self, cell: Cell) {
+        self.cells.push(cell);
+        self.horizon = Horizon::longest(self.cells.iter().map(|cell| &cell.running));
+    }
+
+    /// Drops a cell with all that it holds.
+    pub(super) fn remove(&mut self, place: usize) {
+        self.cells.remove(place).release(&mut self.tokens);
+        self.horizon = Horizon::longest(self.cells.iter().map(|cell| &cell.running));
+    }
+
+    /// Has a new cell read what a cell reads that starts with nothing.
+    pub(super) fn begin_with_nothing(&mut self, id: CellId, demands: &Arc<Demands>, now: Now) {
+        if let Some(cell) = self.cells.iter_mut().find(|cell| cell.id == id) {
+            for &partition in self.live.keys() {
+                cell.clock.assign(partition, UNKNOWN, false);
+            }
+            self.catch_up(id, demands, now);
+        }
     }
 
     /// Learns that a partition feeds the shard from `next` on; see [`CellClock::assign`].

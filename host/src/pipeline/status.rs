@@ -2,9 +2,13 @@
 //!
 //! Not for results: those are read from the store. Invariant: answers are bounded by their limit.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use super::board::CellStatus;
+use super::cell::{Cell, Sight};
 use super::shard::Shard;
 
 /// The order of tokens in an answer.
@@ -72,13 +76,14 @@ pub fn tokens<'a>(shards: impl Iterator<Item = &'a Shard>, limit: usize, sort: S
 pub fn post(shared: &Shared, worker: usize, shard: &Shard) {
     let leading = shard.cells.iter().find(|cell| *cell.result_key == *super::flush::LEADING_KEY);
     let clock_ms = leading.or(shard.cells.first()).and_then(|cell| cell.clock.now_ms());
-    let memory_bytes = shard.cells.iter().map(|cell| cell.memory_bytes()).sum();
+    let cells: Vec<CellStatus> = shard.cells.iter().map(cell_status).collect();
     let tokens = shard.tokens.len();
     shared.board.shard(shard.id, |status| {
         status.clock_ms = clock_ms;
         status.tokens = tokens;
         status.worker = worker;
-        status.memory_bytes = memory_bytes;
+        status.memory_bytes = cells.iter().map(|cell| cell.memory_bytes).sum();
+        status.cells = cells;
     });
     for cell in &shard.cells {
         let topic = format!("{} in shard {}", cell.running.name(), shard.id);
@@ -86,5 +91,23 @@ pub fn post(shared: &Shared, worker: usize, shard: &Shard) {
             Some(error) => shared.health.fail(crate::health::Part::Plugins, &topic, &error.to_string()),
             None => shared.health.clear(crate::health::Part::Plugins, &topic),
         }
+    }
+}
+
+fn cell_status(cell: &Cell) -> CellStatus {
+    let state = match (cell.recovery.suspended_by(), cell.sight) {
+        (Some(_), _) => "suspended",
+        (None, _) if !cell.is_active() => "failed",
+        (None, _) if cell.lag.is_some() => "catching-up",
+        (None, Sight::Visible) => "shown",
+        (None, Sight::Withheld) => "withheld",
+        (None, Sight::Hidden) => "hidden",
+    };
+    CellStatus {
+        plugin: cell.running.name().into(),
+        digest: Arc::clone(&cell.running.digest),
+        state,
+        memory_bytes: cell.memory_bytes(),
+        fault: cell.recovery.fault().map(ToString::to_string),
     }
 }

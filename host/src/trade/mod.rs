@@ -69,6 +69,11 @@ impl Decoder {
         Self { limits, optional, order: Order::default() }
     }
 
+    /// Changes which optional columns are filled, from the next message on.
+    pub fn set_optional(&mut self, optional: Optional) {
+        self.optional = optional;
+    }
+
     /// Appends the trades of one message to `rows` and its rejections to `rejected`.
     ///
     /// `record` is the index of the message in its batch. A trade is `in_future` by `record_time_ms`, the Kafka

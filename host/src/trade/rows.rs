@@ -18,6 +18,18 @@ pub struct Optional {
     pub tx_hash: bool,
 }
 
+impl Optional {
+    /// These and others.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self {
+            wallet: self.wallet || others.wallet,
+            wallet_hash: self.wallet_hash || others.wallet_hash,
+            tx_hash: self.tx_hash || others.tx_hash,
+        }
+    }
+}
+
 /// Where a row came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {

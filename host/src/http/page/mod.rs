@@ -63,9 +63,10 @@ async fn busiest(state: &State) -> (Vec<Shown>, Option<String>) {
         Ok(tokens) => tokens,
         Err(problem) => return (Vec::new(), Some(problem.error().to_owned())),
     };
+    let shapes = state.results();
     let mut shown = Vec::new();
     for status in tokens {
-        match token::read(state, &status.token).await {
+        match token::read(state, &status.token, &shapes).await {
             Ok(found) => shown.push(Shown {
                 results: found.and_then(|mut found| found.results.remove(RESULT_KEY)),
                 status,
@@ -78,9 +79,9 @@ async fn busiest(state: &State) -> (Vec<Shown>, Option<String>) {
 }
 
 /// The names of the windows, in configured order.
-fn windows(state: &State) -> &[String] {
-    let shape = state.results.iter().find(|shape| *shape.key == *RESULT_KEY);
-    shape.map_or(&[], |shape| &shape.groups)
+fn windows(state: &State) -> Vec<String> {
+    let shape = state.results().into_iter().find(|shape| *shape.key == *RESULT_KEY);
+    shape.map_or_else(Vec::new, |shape| shape.groups)
 }
 
 /// How many tokens are shown.
@@ -100,12 +101,12 @@ fn draw(state: &State, tokens: &[Shown], notice: Option<&str>, nonce: &str) -> S
         "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>\n",
     ));
     append(&mut out, format_args!("<style nonce=\"{nonce}\">\n{STYLE}"));
-    table::choices_style(windows, &mut out);
+    table::choices_style(&windows, &mut out);
     out.push_str("</style></head><body>\n");
     header(state, notice, &mut out);
     out.push_str("<main>\n");
-    table::choices(windows, &mut out);
-    table::table(windows, tokens, limit(state), &mut out);
+    table::choices(&windows, &mut out);
+    table::table(&windows, tokens, limit(state), &mut out);
     out.push_str("</main>\n");
     footer(&mut out);
     append(&mut out, format_args!("<script nonce=\"{nonce}\">\n{SCRIPT}</script></body></html>\n"));

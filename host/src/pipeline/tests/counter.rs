@@ -11,8 +11,8 @@ use crossbeam_channel::Receiver;
 use super::PATIENCE;
 use crate::plugin::catalog::Running;
 use crate::plugin::contract::{
-    Batch, Column, Description, EntriesParam, Field, Kind, NewToken, OptionalColumns, Page, RemovalsParam,
-    Settings, Table,
+    Batch, Column, Description, EntriesParam, EntriesResult, Field, Kind, NewToken, OptionalColumns, Page,
+    RemovalsParam, RemovalsResult, Settings, Table,
 };
 use crate::plugin::{Instance, Plugin, PluginError, Stage};
 
@@ -34,12 +34,21 @@ pub(super) enum Manner {
     NamesRowAt(&'static str),
     /// It fails at every flush.
     NeverFlushes,
+    /// It refuses any state.
+    RefusesState,
+    /// It counts every trade twice.
+    CountsTwice,
     /// It keeps its worker when it meets this token, until the other end of the gate is dropped.
     WaitsAt(String, Receiver<()>),
 }
 
 /// A counter that writes under this result key, ready to run.
 pub(super) fn counter(name: &str, result_key: &str, manner: Manner) -> Running {
+    version(name, result_key, manner, "counter")
+}
+
+/// A version of a counter, told from others by its digest.
+pub(super) fn version(name: &str, result_key: &str, manner: Manner, digest: &str) -> Running {
     let description = Description {
         name: name.to_owned(),
         version: "1".to_owned(),
@@ -50,7 +59,7 @@ pub(super) fn counter(name: &str, result_key: &str, manner: Manner) -> Running {
         gauges: Vec::new(),
         counters: Vec::new(),
     };
-    Running::new(Arc::new(Counter { description, manner }), "{}", "counter").unwrap()
+    Running::new(Arc::new(Counter { description, manner }), "{}", digest).unwrap()
 }
 
 struct Counter {
@@ -72,6 +81,8 @@ impl Plugin for Counter {
             texts: BTreeMap::new(),
             counts: BTreeMap::new(),
             changed: BTreeSet::new(),
+            generation: 1,
+            generations: BTreeMap::new(),
         };
         Ok((Box::new(instance), settings))
     }
@@ -84,6 +95,9 @@ struct Counting {
     texts: BTreeMap<u32, String>,
     counts: BTreeMap<u32, i64>,
     changed: BTreeSet<u32>,
+    /// Rises with every export; what a token had when it changed last.
+    generation: u64,
+    generations: BTreeMap<u32, u64>,
 }
 
 impl Instance for Counting {
@@ -108,8 +122,10 @@ impl Instance for Counting {
                 }
                 _ => {}
             }
-            *self.counts.entry(number).or_default() += 1;
+            let once = if matches!(self.manner, Manner::CountsTwice) { 2 } else { 1 };
+            *self.counts.entry(number).or_default() += once;
             self.changed.insert(number);
+            self.generations.insert(number, self.generation);
         }
         Ok(())
     }
@@ -142,8 +158,28 @@ impl Instance for Counting {
         Ok(())
     }
 
-    fn export_state(&mut self, _: u64, _: u64, _: u32) -> Result<Page, PluginError> {
-        Err(PluginError::new(&self.name, Stage::Export, "a counter cannot be carried"))
+    /// Pages of three tokens: the cursor is the number of the next one.
+    fn export_state(&mut self, since: u64, cursor: u64, _: u32) -> Result<Page, PluginError> {
+        if cursor == 0 {
+            self.generation += 1;
+        }
+        let newer = |number: &u32| self.generations[number] > since;
+        let mut left =
+            self.counts.keys().copied().filter(newer).filter(|number| u64::from(*number) >= cursor);
+        let tokens: Vec<u32> = left.by_ref().take(3).collect();
+        let next = left.next().map(u64::from).filter(|next| *next > 0);
+        let bytes: Vec<u8> = tokens.iter().flat_map(|number| self.counts[number].to_le_bytes()).collect();
+        Ok(Page {
+            entries: EntriesResult {
+                slots: vec![0; tokens.len()],
+                ends: (1..=tokens.len() as u32).map(|count| count * 8).collect(),
+                bytes,
+                tokens,
+            },
+            removed: RemovalsResult { tokens: Vec::new(), slots: Vec::new() },
+            next,
+            generation: self.generation - 1,
+        })
     }
 
     fn trim(&mut self, _: u64) -> Result<(), PluginError> {
@@ -153,11 +189,22 @@ impl Instance for Counting {
     fn import_state(
         &mut self,
         _: u32,
-        _: &[NewToken<'_>],
-        _: EntriesParam<'_>,
+        new_tokens: &[NewToken<'_>],
+        entries: EntriesParam<'_>,
         _: RemovalsParam<'_>,
     ) -> Result<(), PluginError> {
-        Err(PluginError::new(&self.name, Stage::Import, "a counter cannot be carried"))
+        if matches!(self.manner, Manner::RefusesState) {
+            return Err(PluginError::new(&self.name, Stage::Import, "cannot read this state"));
+        }
+        for token in new_tokens {
+            self.texts.insert(token.id, token.text.to_owned());
+        }
+        for (number, bytes) in entries.tokens.iter().zip(entries.bytes.chunks_exact(8)) {
+            self.counts.insert(*number, i64::from_le_bytes(bytes.try_into().unwrap()));
+            self.changed.insert(*number);
+            self.generations.insert(*number, self.generation);
+        }
+        Ok(())
     }
 
     fn forget(&mut self, _: &[u32]) -> Result<(), PluginError> {

@@ -131,8 +131,10 @@ pub(super) fn catch_up(intake: &Intake, script: Script<'_>, end: i64, stopped: &
                 let from = match want {
                     Want::From(next) => next,
                     Want::Horizon { not_before } => {
-                        intake.begin(demand, partition, not_before);
-                        not_before
+                        // The topic's first offset is 0.
+                        let from = not_before.max(0);
+                        intake.begin(demand, partition, from);
+                        from
                     }
                 };
                 let (told, room) = crossbeam_channel::bounded(1);

@@ -12,6 +12,7 @@ mod faults;
 mod feed;
 mod leaving;
 mod stand;
+mod swap;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -35,4 +36,9 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A plugin that only has to be there.
+pub(super) fn running() -> crate::plugin::catalog::Running {
+    counter::counter("counter", "aggregates", counter::Manner::Sound)
 }

@@ -34,6 +34,7 @@ pub(super) struct Setup {
     pub(super) align: Duration,
     pub(super) flush_interval: Duration,
     pub(super) inbox: usize,
+    pub(super) checkpoint_interval: Option<Duration>,
 }
 
 impl Default for Setup {
@@ -46,6 +47,7 @@ impl Default for Setup {
             align: Duration::from_secs(10),
             flush_interval: Duration::from_millis(1),
             inbox: 1,
+            checkpoint_interval: None,
         }
     }
 }
@@ -90,7 +92,7 @@ impl Stand {
                 encoding: Encoding::Json,
                 clock: ClockMode::Event,
                 ancestor: None,
-                trim: true,
+                trim: setup.checkpoint_interval.is_none(),
             },
             tuning: Arc::new(Tuning::new(setup.flush_interval)),
             clock: Arc::new(WallClock::start()),
@@ -106,7 +108,7 @@ impl Stand {
             }),
             runtime: runtime.handle().clone(),
             revoke_deadline: PATIENCE,
-            checkpoint_interval: None,
+            checkpoint_interval: setup.checkpoint_interval,
             layout_name: "stand".into(),
         }));
         let pipeline = Pipeline::start_with(Arc::clone(&shared), setup.inbox).unwrap();

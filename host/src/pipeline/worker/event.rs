@@ -101,6 +101,8 @@ pub enum Event {
         /// Where the answer goes.
         reply: Sender<Vec<TokenStatus>>,
     },
+    /// Answer when everything that was decoded before is handed over.
+    Settle(Sender<()>),
     /// Take nothing more from the lanes; answer when nothing is parked.
     StopTaking(Sender<()>),
     /// Everything has been handed over: write what is left and end.

@@ -10,6 +10,7 @@ mod event;
 mod owned;
 mod owning;
 mod taking;
+mod trying;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use closing::Closing;
 pub use event::{Assignment, CellStart, Event, Resume, WorkerHandle};
 use owned::Owned;
 use taking::feeds;
+pub(super) use trying::Trying;
 
 /// The longest time a worker sleeps, so that it is seen to be alive.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -79,6 +81,8 @@ pub struct Worker {
     /// When rows are asked for next, by the monotonic clock.
     next_flush: Duration,
     stopping: Option<Sender<()>>,
+    /// Who waits until nothing is parked.
+    settling: Vec<Sender<()>>,
     taking: bool,
     /// Everything has been handed over.
     finishing: bool,
@@ -94,7 +98,7 @@ impl Worker {
         inbox: Receiver<Event>,
         peers: Vec<WorkerHandle>,
     ) -> Self {
-        let decoder = Decoder::new(shared.limits, shared.optional);
+        let decoder = Decoder::new(shared.limits, shared.optional());
         let next_flush = shared.clock.monotonic();
         Self {
             index,
@@ -113,6 +117,7 @@ impl Worker {
             letters: VecDeque::new(),
             next_flush,
             stopping: None,
+            settling: Vec::new(),
             taking: true,
             finishing: false,
             letters_until: None,
@@ -146,7 +151,8 @@ impl Worker {
         if self.finishing && self.has_finished() {
             return Step::Ended;
         }
-        match self.may_take() && self.take_next() {
+        let tried = self.try_on();
+        match (self.may_take() && self.take_next()) || tried {
             true => Step::Busy,
             false => Step::Idle(self.idle_for()),
         }
@@ -185,6 +191,7 @@ impl Worker {
                 let shards = self.shards.values().map(|owned| &owned.shard);
                 drop(reply.send(status::tokens(shards, limit, sort)));
             }
+            Event::Settle(done) => self.settling.push(done),
             Event::StopTaking(done) => {
                 self.taking = false;
                 self.stopping = Some(done);
@@ -192,6 +199,13 @@ impl Worker {
             Event::Finish => self.finish(),
             Event::Wake => {}
         }
+    }
+
+    /// Goes on with what is tried: one step of one shard, so that the next batch waits for no more.
+    fn try_on(&mut self) -> bool {
+        let now = self.now();
+        let mut shards = self.shards.values_mut().filter(|owned| owned.ready);
+        shards.any(|owned| owned.try_on(&self.shared, now))
     }
 
     fn flush_due(&mut self) {

@@ -13,7 +13,9 @@ use super::super::checkpoint::{self, Circumstances, Saved};
 use super::super::flush::{self, Flushed};
 use super::super::load::{Wanted, WantedCell};
 use super::super::shard::Shard;
+use super::super::trial::Changes;
 use super::super::writer::{News, Outgoing, WriterHandle};
+use super::trying::Trying;
 
 /// A shard with its writer.
 pub(super) struct Owned {
@@ -24,6 +26,10 @@ pub(super) struct Owned {
     pub(super) ready: bool,
     /// The last flush left rows behind.
     pub(super) more: bool,
+    /// Its part in what is tried.
+    pub(super) trials: Vec<Trying>,
+    /// The version of the changes that this shard has joined.
+    changes_version: u64,
     /// How often the store had forgotten when this shard last heard of it.
     lineage: u64,
     /// Another process owns the shard.
@@ -36,7 +42,17 @@ impl Owned {
         (writer, task): (WriterHandle, tokio::task::JoinHandle<()>),
         ready: bool,
     ) -> Self {
-        Self { shard, writer, task, ready, more: false, lineage: 0, lost: false }
+        Self {
+            shard,
+            writer,
+            task,
+            ready,
+            more: false,
+            trials: Vec::new(),
+            changes_version: 0,
+            lineage: 0,
+            lost: false,
+        }
     }
 
     /// Acts on what the writer tells; says whether the shard has become ready by it.
@@ -76,10 +92,44 @@ impl Owned {
         self.ready = true;
     }
 
+    /// Joins what is tried, and goes one step on with it; says whether that has cost time.
+    pub(super) fn try_on(&mut self, shared: &Shared, now: Now) -> bool {
+        let version = shared.changes.version();
+        if std::mem::replace(&mut self.changes_version, version) != version {
+            self.join(&shared.changes);
+        }
+        let mut trials = std::mem::take(&mut self.trials);
+        let began = shared.clock.monotonic();
+        let stepped = trials.iter_mut().any(|trial| trial.step(&mut self.shard, shared, now));
+        if stepped {
+            shared.metrics.plugin_events.swap_step(shared.clock.monotonic() - began);
+        }
+        self.trials = trials;
+        stepped
+    }
+
+    fn join(&mut self, changes: &Changes) {
+        let trials = changes.trials();
+        self.trials.retain(|own| trials.iter().any(|trial| Arc::ptr_eq(trial, &own.trial)));
+        for trial in trials {
+            if !self.trials.iter().any(|own| Arc::ptr_eq(&trial, &own.trial)) {
+                self.trials.push(Trying::new(trial, self.shard.id));
+            }
+        }
+        for name in changes.leaving() {
+            while let Some(place) = self.shard.cells.iter().position(|cell| cell.running.name() == name) {
+                self.shard.remove(place);
+            }
+        }
+    }
+
     /// Restores cells whose plugins have failed, as their time comes.
     pub(super) fn recover(&mut self, shared: &Shared, now: Now) {
         for index in 0..self.shard.cells.len() {
             let cell = &mut self.shard.cells[index];
+            if !cell.settled {
+                continue;
+            }
             cell.plan_recovery(&shared.metrics, now);
             if !cell.recovery.is_due(now.monotonic_ms) {
                 continue;
@@ -143,14 +193,17 @@ impl Owned {
 
     /// Hands changed rows to the writer; says whether all were taken.
     pub(super) fn flush(&mut self, shared: &Shared, now: Now) -> bool {
-        self.more = flush::flush(&mut self.shard, &self.writer, shared, now) == Flushed::More;
+        let flushed = flush::flush(&mut self.shard, &mut self.trials, &self.writer, shared, now);
+        self.more = flushed == Flushed::More;
         !self.more
     }
 
     /// Takes a step of the first checkpoint that is due, if the writer has room for it.
     pub(super) fn checkpoint(&mut self, shared: &Shared, now: Now) {
         for index in 0..self.shard.cells.len() {
-            if !self.shard.cells[index].job.is_due(now.monotonic_ms) || !self.writer.has_room() {
+            let cell = &self.shard.cells[index];
+            let saves = cell.settled && !cell.giving;
+            if !saves || !cell.job.is_due(now.monotonic_ms) || !self.writer.has_room() {
                 continue;
             }
             let (cell, tokens) = (&mut self.shard.cells[index], &mut self.shard.tokens);
@@ -210,6 +263,7 @@ fn circumstances<R>(
         shard,
         interval: shared.checkpoint_interval?,
         now_ms: now.monotonic_ms,
+        wall_ms: now.wall_ms,
         decoded: &decoded,
         layout: &shared.layout_name,
     }))

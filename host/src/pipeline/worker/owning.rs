@@ -44,7 +44,7 @@ impl Worker {
         }
         let shared = &self.shared;
         let sight = if shared.withholds() { Sight::Withheld } else { Sight::Visible };
-        let shard = match Shard::new(id, &shared.plugins, shared.rules.clock, sight) {
+        let shard = match Shard::new(id, &shared.changes.running(), shared.rules.clock, sight) {
             Ok(shard) => shard,
             Err(error) => {
                 tracing::error!(shard = id, %error, "Shard cannot be opened");
@@ -57,6 +57,8 @@ impl Worker {
         let handle = self.peers[self.index].clone();
         let clock = Arc::clone(&shared.clock);
         let writer = writer::start(id, Arc::clone(&shared.writing), clock, handle, &shared.runtime, wanted);
+        // Whoever conducts a change waits for this shard, too.
+        shared.board.shard(id, |_| ());
         self.shards.insert(id, Owned::new(shard, writer, ready));
     }
 
@@ -173,5 +175,8 @@ impl Worker {
     fn forget_shard(&self, shard: u32) {
         self.shared.board.drop_shard(shard);
         self.shared.metrics.plugins.drop_shard(shard);
+        for trial in self.shared.changes.trials() {
+            trial.drop_shard(shard);
+        }
     }
 }

@@ -53,6 +53,7 @@ impl Worker {
         let wall_ms = self.shared.clock.now_ms();
         self.rows.clear();
         self.rejected.clear();
+        self.decoder.set_optional(self.shared.optional());
         for index in 0..fetch.records.len() {
             let record = fetch.records.get(index);
             self.decoder.decode(
@@ -115,10 +116,10 @@ impl Worker {
             }
         }
         self.parked = waiting;
-        if self.parked.is_empty()
-            && let Some(done) = self.stopping.take()
-        {
-            done.send(()).ok();
+        if self.parked.is_empty() {
+            for done in self.stopping.take().into_iter().chain(self.settling.drain(..)) {
+                done.send(()).ok();
+            }
         }
     }
 

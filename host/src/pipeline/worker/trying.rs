@@ -1,0 +1,265 @@
+//! A shard's part in a trial: the new cell, from its making to its end.
+//!
+//! Not for setting goals. Invariant: for each plugin one cell of the shard is settled, that is saved and put
+//! back when it fails, and at most one is shown; a new cell that fails before it is settled goes, and the
+//! former one is shown as it stands.
+
+use std::sync::Arc;
+
+use super::super::Shared;
+use super::super::carry::{Carried, Carry};
+use super::super::cell::{Cell, CellId, Sight};
+use super::super::cell_clock::Now;
+use super::super::checkpoint::Job;
+use super::super::comparison::{Comparison, Waiting};
+use super::super::shard::Shard;
+use super::super::trial::{Goal, Origin, Stage, Trial};
+use crate::store::Chunk;
+
+/// A shard's part in one trial.
+pub(in super::super) struct Trying {
+    pub(super) trial: Arc<Trial>,
+    stage: Stage,
+    /// The new cell.
+    new: Option<CellId>,
+    /// How far its state has been carried, while it is.
+    carry: Option<Carry>,
+    /// Rows that wait to be compared.
+    waiting: Waiting,
+}
+
+impl Trying {
+    pub(super) fn new(trial: Arc<Trial>, shard: u32) -> Self {
+        trial.report(shard, Stage::Preparing);
+        Self { trial, stage: Stage::Preparing, new: None, carry: None, waiting: Waiting::default() }
+    }
+
+    /// Whether there is nothing left to do.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Accepted | Stage::Abandoned)
+    }
+
+    /// Goes one step towards the goal; says whether that has cost time.
+    pub(super) fn step(&mut self, shard: &mut Shard, shared: &Shared, now: Now) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        if self.has_failed(shard) || self.trial.goal() == Goal::Abandon {
+            self.abandon(shard);
+            return true;
+        }
+        match (self.stage, self.trial.goal()) {
+            (Stage::Preparing, _) => self.prepare(shard, shared, now),
+            (Stage::InStep, Goal::Show | Goal::Accept) => {
+                self.show(shard);
+                true
+            }
+            (Stage::Shown, Goal::Accept) => self.accept(shard, shared),
+            _ => false,
+        }
+    }
+
+    fn reach(&mut self, shard: u32, stage: Stage) {
+        self.stage = stage;
+        self.trial.report(shard, stage);
+    }
+
+    /// The place of the settled cell of the plugin, where there is one.
+    fn former(&self, shard: &Shard) -> Option<usize> {
+        let name = self.trial.running.name();
+        shard.cells.iter().position(|cell| cell.running.name() == name && Some(cell.id) != self.new)
+    }
+
+    fn place(&self, shard: &Shard) -> Option<usize> {
+        shard.cells.iter().position(|cell| Some(cell.id) == self.new)
+    }
+
+    /// Notes that the new cell has failed before it was settled.
+    fn has_failed(&self, shard: &Shard) -> bool {
+        let Some(cell) = self.place(shard).map(|place| &shard.cells[place]) else {
+            return false;
+        };
+        let fault = cell.recovery.fault().filter(|_| !cell.settled && !cell.is_active());
+        if let Some(fault) = fault {
+            self.trial.fail(shard.id, fault.clone());
+        }
+        fault.is_some()
+    }
+
+    fn prepare(&mut self, shard: &mut Shard, shared: &Shared, now: Now) -> bool {
+        if self.new.is_none() {
+            return self.make(shard, shared, now);
+        }
+        let Some(new) = self.place(shard) else {
+            return false;
+        };
+        match &mut self.carry {
+            Some(_) => self.carry_on(shard, new),
+            None if shard.cells[new].lag.is_none() => {
+                self.reach(shard.id, Stage::InStep);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Makes the new cell.
+    fn make(&mut self, shard: &mut Shard, shared: &Shared, now: Now) -> bool {
+        let former = self.former(shard).map(|place| &mut shard.cells[place]);
+        if let Some(former) = former.filter(|_| self.trial.origin == Origin::Carried) {
+            // What is carried must be whole, and of one generation.
+            if !former.is_active() || former.lag.is_some() || former.job.is_under_way() {
+                return false;
+            }
+            former.giving = true;
+            self.carry = Some(Carry::new());
+        }
+        let made = self.trial.instance();
+        let instance = match made {
+            Ok(instance) => instance,
+            Err(error) => {
+                self.trial.fail(shard.id, error);
+                self.abandon(shard);
+                return true;
+            }
+        };
+        let cell = Cell::beside(&self.trial.running, instance, shared.rules.clock);
+        let id = cell.id;
+        self.new = Some(id);
+        shard.add(cell);
+        if self.carry.is_none() {
+            shard.begin_with_nothing(id, &shared.demands, now);
+        }
+        true
+    }
+
+    fn carry_on(&mut self, shard: &mut Shard, new: usize) -> bool {
+        let Some(former) = self.former(shard) else {
+            return false;
+        };
+        let Some(carry) = &mut self.carry else {
+            return false;
+        };
+        let Ok([from, to]) = shard.cells.get_disjoint_mut([former, new]) else {
+            return false;
+        };
+        match carry.step(from, to, &mut shard.tokens) {
+            Carried::More => {}
+            Carried::InStep => {
+                let bytes = carry.bytes;
+                from.giving = false;
+                self.carry = None;
+                self.trial.change(|reports| reports.carried_bytes += bytes);
+                self.reach(shard.id, Stage::InStep);
+            }
+            Carried::Lost => self.begin_again(shard),
+            Carried::Refused(error) => {
+                self.trial.fail(shard.id, error);
+                self.abandon(shard);
+            }
+        }
+        true
+    }
+
+    /// The former cell has failed while it gave: it is put back, and everything begins anew.
+    fn begin_again(&mut self, shard: &mut Shard) {
+        self.drop_new(shard);
+        self.carry = None;
+    }
+
+    /// Shows the new cell in the place of the former one.
+    fn show(&mut self, shard: &mut Shard) {
+        let Some(new) = self.place(shard) else {
+            return;
+        };
+        let former = self.former(shard).map(|place| &mut shard.cells[place]);
+        let sight = former.map_or(Sight::Visible, |cell| std::mem::replace(&mut cell.sight, Sight::Hidden));
+        let cell = &mut shard.cells[new];
+        cell.sight = sight;
+        cell.touch_all(&mut shard.tokens);
+        self.reach(shard.id, Stage::Shown);
+    }
+
+    /// Has the new cell saved, then lets the former one go.
+    fn accept(&mut self, shard: &mut Shard, shared: &Shared) -> bool {
+        let Some(new) = self.place(shard) else {
+            return false;
+        };
+        let former = self.former(shard);
+        if !shard.cells[new].settled {
+            let job = match former.map(|place| &mut shard.cells[place]) {
+                Some(former) if former.job.is_under_way() => return false,
+                Some(former) => {
+                    former.settled = false;
+                    std::mem::take(&mut former.job).handed_over()
+                }
+                None => Job::default(),
+            };
+            let cell = &mut shard.cells[new];
+            (cell.settled, cell.job) = (true, job);
+            return true;
+        }
+        if shared.checkpoint_interval.is_some() && !shard.cells[new].job.has_stored() {
+            return false;
+        }
+        if let Some(former) = former {
+            shard.remove(former);
+        }
+        self.reach(shard.id, Stage::Accepted);
+        true
+    }
+
+    /// Drops the new cell, and shows the former one if it was hidden.
+    fn abandon(&mut self, shard: &mut Shard) {
+        let shown = self.place(shard).map(|place| shard.cells[place].sight);
+        if let Some(former) = self.former(shard) {
+            let cell = &mut shard.cells[former];
+            cell.giving = false;
+            cell.settled = true;
+            if let Some(sight) = shown.filter(|sight| *sight != Sight::Hidden) {
+                // One that has to catch up first is not shown before.
+                cell.sight = if cell.lag.is_some() || !cell.is_active() { Sight::Withheld } else { sight };
+                cell.touch_all(&mut shard.tokens);
+            }
+        }
+        self.drop_new(shard);
+        self.reach(shard.id, Stage::Abandoned);
+    }
+
+    fn drop_new(&mut self, shard: &mut Shard) {
+        if let Some(new) = self.place(shard) {
+            shard.remove(new);
+        }
+        self.new = None;
+    }
+
+    /// Whether the rows of a cell are compared, and if so whether they are those of the new one.
+    pub(in super::super) fn compares(&self, cell: &Cell) -> Option<bool> {
+        let compares = self.trial.compares && self.stage == Stage::InStep;
+        let of_plugin = compares && cell.running.name() == self.trial.running.name();
+        of_plugin.then_some(Some(cell.id) == self.new)
+    }
+
+    /// Compares rows of one of the two cells.
+    pub(in super::super) fn compare(&mut self, cell: &Cell, chunk: &Chunk) {
+        let Some(new) = self.compares(cell) else {
+            return;
+        };
+        let mut found = Comparison::default();
+        for (row, value) in chunk.values() {
+            self.waiting.take(new, chunk.clock_ms, &row.token, value, &mut found);
+        }
+        self.trial.change(|reports| reports.comparison.add(found));
+    }
+
+    /// Notes that all rows of a cell were given at this T.
+    pub(in super::super) fn flushed(&mut self, cell: &Cell, clock_ms: i64) {
+        if self.compares(cell) == Some(true) {
+            let mut found = Comparison::default();
+            self.waiting.give_up_before(clock_ms, &mut found);
+            if found.unmatched_rows > 0 {
+                self.trial.change(|reports| reports.comparison.add(found));
+            }
+        }
+    }
+}
