@@ -18,7 +18,7 @@ use crate::app::{App, AppError};
 use crate::config::{self, Config, Warning};
 use crate::kafka::mock::MockBroker;
 use crate::plugin::catalog::{self, Running};
-use crate::plugin::{Engine, Limits, PluginError};
+use crate::plugin::{Loader, Refusal, compile};
 use crate::store::Store;
 use crate::{demo, kafka, log};
 
@@ -42,6 +42,9 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Compiles a component for the service, from standard input to standard output.
+    #[command(name = compile::COMMAND, hide = true)]
+    Compile,
     /// What concerns plugins.
     Plugin {
         #[command(subcommand)]
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         None => run(),
         Some(Command::Demo) => run_demo(),
         Some(Command::Check { connect }) => check(connect),
+        Some(Command::Compile) => return compile_component(),
         Some(Command::Plugin { command: PluginCommand::ExportDefault { file } }) => export_default(&file),
     };
     match result {
@@ -115,12 +119,18 @@ fn parse(map: &BTreeMap<String, String>) -> Result<(Config, Vec<Warning>), AppEr
 }
 
 fn load_plugins(config: &Config) -> Result<Vec<Running>, AppError> {
-    let limits = Limits { deadline: config.plugins.deadline, memory_bytes: config.plugins.memory_bytes };
-    let listed = |errors: Vec<PluginError>| {
-        AppError::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    load_with(&loader(config)?, config)
+}
+
+fn loader(config: &Config) -> Result<Loader, AppError> {
+    Loader::new(&config.plugins, None).map_err(|error| AppError::Internal(error.to_string()))
+}
+
+fn load_with(loader: &Loader, config: &Config) -> Result<Vec<Running>, AppError> {
+    let listed = |refusals: Vec<Refusal>| {
+        AppError::Config(refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     };
-    let engine = Engine::new(limits).map_err(|error| AppError::Internal(error.to_string()))?;
-    catalog::load(&engine, &config.plugins).map_err(listed)
+    catalog::load(loader, &config.plugins).map_err(listed)
 }
 
 /// Prepares the store's connections; makes none.
@@ -171,7 +181,11 @@ fn check(connect: bool) -> Result<(), AppError> {
         say(&format!("warning: {warning}"))?;
     }
     say("configuration: ok")?;
-    for plugin in load_plugins(&config)? {
+    let loader = loader(&config)?;
+    if let Some(trouble) = loader.cache_trouble() {
+        say(&format!("warning: {trouble}"))?;
+    }
+    for plugin in load_with(&loader, &config)? {
         let description = plugin.plugin.description();
         say(&format!(
             "plugin {} {}: ok, writes token:{{address}}:{}, groups {}",
@@ -197,6 +211,17 @@ fn check(connect: bool) -> Result<(), AppError> {
     Ok(())
 }
 
+/// What the child process does that the service compiles in.
+fn compile_component() -> ExitCode {
+    match compile::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::from(error.code())
+        }
+    }
+}
+
 fn export_default(file: &PathBuf) -> Result<(), AppError> {
     std::fs::write(file, catalog::DEFAULT_COMPONENT)
         .map_err(|error| AppError::Unavailable(format!("cannot write {}: {error}", file.display())))?;
@@ -215,7 +240,7 @@ fn logged(result: Result<(), AppError>) -> Result<(), AppError> {
 }
 
 /// Says why the command failed to the person who ran it.
-fn say_error(error: &AppError) {
+fn say_error(error: &dyn Display) {
     // Nobody is left to tell if this fails.
     drop(writeln!(std::io::stderr(), "aggregator: {error}"));
 }

@@ -4,13 +4,12 @@
 //! Not for watching the directory. Invariant: no two plugins share a name or a result key, and one
 //! of them is called `sliding-window`.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
+use super::candidate::identity;
 use super::contract::Settings;
-use super::{Engine, Plugin, PluginError, Stage};
+use super::directory::Directory;
+use super::{Loader, Plugin, PluginError, Refusal, ResultKeys, Stage};
 use crate::config;
 use crate::results::Schema;
 
@@ -55,6 +54,11 @@ impl Running {
         &self.plugin.description().name
     }
 
+    /// What tells it from every other plugin of its name: component and configuration.
+    pub fn identity(&self) -> String {
+        identity(&self.digest, &self.configuration)
+    }
+
     /// The last part of its Redis keys.
     pub fn result_key(&self) -> &str {
         &self.plugin.description().result_key
@@ -62,105 +66,31 @@ impl Running {
 }
 
 /// Loads every plugin, or says what is wrong with each that cannot be used.
-pub fn load(engine: &Engine, config: &config::Plugins) -> Result<Vec<Running>, Vec<PluginError>> {
-    let mut running = Vec::new();
-    let mut problems = Vec::new();
-    match files(&config.dir) {
-        Ok(files) => {
-            for (name, wasm) in files {
-                match load_file(engine, config, &name, &wasm) {
-                    Ok(plugin) => running.push(plugin),
-                    Err(problem) => problems.push(problem),
-                }
-            }
-        }
-        Err(problem) => problems.push(problem),
-    }
-    if problems.is_empty() && !running.iter().any(|plugin| plugin.name() == DEFAULT_NAME) {
-        match load_default(engine, config) {
-            Ok(plugin) => running.insert(0, plugin),
-            Err(problem) => problems.push(problem),
+///
+/// # Errors
+/// All refusals; nothing runs then.
+pub fn load(loader: &Loader, config: &config::Plugins) -> Result<Vec<Running>, Vec<Refusal>> {
+    let mut running: Vec<Running> = Vec::new();
+    let mut refusals = Vec::new();
+    let found = Directory::new(config).read_all().map_err(|refusal| vec![refusal])?;
+    for candidate in found {
+        let loaded = candidate.and_then(|candidate| loader.load(&candidate, &result_keys(&running)));
+        match loaded {
+            Ok(loaded) => running.push(loaded.running),
+            Err(refusal) => refusals.push(refusal),
         }
     }
-    problems.extend(clashes(&running));
-    if problems.is_empty() { Ok(running) } else { Err(problems) }
+    if refusals.is_empty() { Ok(running) } else { Err(refusals) }
 }
 
-/// Loads the embedded default plugin.
-pub fn load_default(engine: &Engine, config: &config::Plugins) -> Result<Running, PluginError> {
-    let plugin = engine.load(DEFAULT_NAME, DEFAULT_COMPONENT)?;
-    Running::new(plugin, &default_configuration(config), &digest(DEFAULT_COMPONENT))
+/// The result keys of these plugins.
+#[must_use]
+pub fn result_keys(running: &[Running]) -> ResultKeys {
+    running.iter().map(|plugin| (plugin.result_key().to_owned(), plugin.name().to_owned())).collect()
 }
 
 /// What the default plugin is told where no file beside it says otherwise.
+#[must_use]
 pub fn default_configuration(config: &config::Plugins) -> String {
     serde_json::json!({ "windows": config.time_windows, "resolution": config.resolution }).to_string()
-}
-
-fn load_file(
-    engine: &Engine,
-    config: &config::Plugins,
-    name: &str,
-    wasm: &[u8],
-) -> Result<Running, PluginError> {
-    let plugin = engine.load(name, wasm)?;
-    let said = &plugin.description().name;
-    // Cargo names the file with underscores where the crate has hyphens.
-    if said.replace('_', "-") != name.replace('_', "-") {
-        let words =
-            format!("the file is called {name}.wasm but the plugin calls itself {said}: rename one of them");
-        return Err(PluginError::new(name, Stage::Describe, words));
-    }
-    let beside = config.dir.join(format!("{name}.json"));
-    let configuration = match fs::read_to_string(&beside) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && said == DEFAULT_NAME => {
-            default_configuration(config)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "{}".to_owned(),
-        Err(error) => {
-            return Err(PluginError::new(name, Stage::Read, format!("{}: {error}", beside.display())));
-        }
-    };
-    Running::new(plugin, &configuration, &digest(wasm))
-}
-
-fn digest(wasm: &[u8]) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The components in the directory by name; none where there is no directory.
-fn files(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, PluginError> {
-    let unreadable = |error: std::io::Error| PluginError::new(&dir.display().to_string(), Stage::Read, error);
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let mut files = BTreeMap::new();
-    for entry in entries {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "wasm")
-            && let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
-        {
-            files.insert(
-                name.to_owned(),
-                fs::read(&path).map_err(|error| PluginError::new(name, Stage::Read, error))?,
-            );
-        }
-    }
-    Ok(files)
-}
-
-fn clashes(running: &[Running]) -> Vec<PluginError> {
-    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for plugin in running {
-        if let Some(owner) = owners.insert(plugin.result_key(), plugin.name()) {
-            let words = format!("its result key {:?} is taken by {owner}", plugin.result_key());
-            problems.push(PluginError::new(plugin.name(), Stage::Describe, words));
-        }
-    }
-    problems
 }

@@ -1,9 +1,9 @@
-//! From the bytes of a file to a plugin: version check, compilation, imports, description.
+//! From the bytes of a component to a plugin: version check, imports, description.
 //!
 //! Invariant: nothing is compiled before its contract version was read and accepted, and every
 //! refusal says what the file is and what it should be.
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{Chunk, Parser, Payload};
 use wasmtime::component::{HasSelf, Linker};
 
 use super::contract::{self, Description, PluginPre, Settings};
@@ -11,12 +11,16 @@ use super::engine::{Engine, Limits};
 use super::error::{PluginError, Stage};
 use super::guest::Guest;
 use super::instance::ComponentInstance;
+use super::refusal::{Cause, Refusal};
 use super::{Instance, Plugin, wasi};
 
 /// The version of the contract in `wit/`.
 pub const CONTRACT_VERSION: &str = "0.1.0";
 /// The custom section in which the SDK stamps the version that a plugin was built for.
 const CONTRACT_SECTION: &str = "aggregator-contract";
+
+/// What is wrong, before it is said of which plugin.
+type Fault = (Cause, String);
 
 /// A compiled component of the contract's world.
 pub(super) struct Component {
@@ -26,30 +30,31 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Compiles a component, checks its imports and asks it what it is.
-    pub(super) fn load(engine: &Engine, file: &str, wasm: &[u8]) -> Result<Self, PluginError> {
-        let failed = |stage, reason: String| PluginError::new(file, stage, reason);
-        check_version(wasm).map_err(|reason| failed(Stage::Check, reason))?;
-        let component = wasmtime::component::Component::new(engine.inner(), wasm)
-            .map_err(|error| failed(Stage::Compile, format!("{error:#}")))?;
-        check_imports(&component).map_err(|reason| failed(Stage::Check, reason))?;
-        let wrong_world = |error: wasmtime::Error| {
-            failed(
-                Stage::Check,
-                format!(
-                    "not a component of the world aggregator:plugin/plugin@{CONTRACT_VERSION}: {error:#}"
-                ),
-            )
+    /// Checks what a compiled component imports and exports, and asks it what it is.
+    pub(super) fn link(
+        engine: &Engine,
+        file: &str,
+        component: &wasmtime::component::Component,
+    ) -> Result<Self, Refusal> {
+        let refuse = |stage, (cause, reason): Fault| Refusal::new(file, stage, cause, reason);
+        check_imports(component).map_err(|fault| refuse(Stage::Check, fault))?;
+        let other_world = |error: wasmtime::Error| {
+            let words = format!(
+                "not a component of the world aggregator:plugin/plugin@{CONTRACT_VERSION}: {error:#}"
+            );
+            refuse(Stage::Check, (Cause::OtherWorld, words))
         };
         let mut linker = Linker::new(engine.inner());
         contract::Plugin::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
-            .map_err(wrong_world)?;
-        wasi::link(&mut linker, &component).map_err(wrong_world)?;
-        let pre = linker.instantiate_pre(&component).and_then(PluginPre::new).map_err(wrong_world)?;
+            .map_err(other_world)?;
+        wasi::link(&mut linker, component).map_err(other_world)?;
+        let pre = linker.instantiate_pre(component).and_then(PluginPre::new).map_err(other_world)?;
 
-        let mut probe = ComponentInstance::new(&pre, engine.limits(), file)?;
-        let description = probe.describe()?;
-        check_description(&description).map_err(|reason| failed(Stage::Describe, reason))?;
+        let mut probe =
+            ComponentInstance::new(&pre, engine.limits(), file).map_err(|error| Refusal::of_fault(&error))?;
+        let description = probe.describe().map_err(|error| Refusal::of_fault(&error))?;
+        check_description(&description)
+            .map_err(|words| refuse(Stage::Describe, (Cause::Description, words)))?;
         Ok(Self { pre, limits: engine.limits(), description })
     }
 }
@@ -67,34 +72,66 @@ impl Plugin for Component {
 }
 
 /// Reads the contract version from the bytes, without compiling them.
-fn check_version(wasm: &[u8]) -> Result<(), String> {
+pub(super) fn check_version(wasm: &[u8]) -> Result<(), Fault> {
     if !Parser::is_component(wasm) {
-        return Err(if Parser::is_core_wasm(wasm) {
-            "a core module, not a component; build it with `cargo build --release --target wasm32-wasip2`"
-                .to_owned()
-        } else {
-            "not WebAssembly".to_owned()
-        });
-    }
-    let mut stamped = None;
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload {
-            Ok(Payload::CustomSection(section)) if section.name() == CONTRACT_SECTION => {
-                stamped = Some(String::from_utf8_lossy(section.data()).into_owned());
+        let words = match (Parser::is_core_wasm(wasm), b"\0asm".starts_with(wasm.get(..4).unwrap_or(wasm))) {
+            (true, _) => "a core module, not a component",
+            (false, true) if wasm.len() < 8 => {
+                return Err((Cause::Incomplete, "the file ends too early".to_owned()));
             }
-            Ok(_) => {}
-            Err(error) => return Err(format!("damaged: {error}")),
-        }
+            (false, _) => "not WebAssembly",
+        };
+        return Err((Cause::NotAComponent, words.to_owned()));
     }
-    match stamped {
-        None => Err(format!(
-            "no contract version in it (custom section {CONTRACT_SECTION}); this host accepts {CONTRACT_VERSION}: build it with the guest SDK"
+    match stamped_version(wasm)? {
+        None => Err((
+            Cause::NoContract,
+            format!(
+                "no contract version in it (custom section {CONTRACT_SECTION}); this host accepts {CONTRACT_VERSION}"
+            ),
         )),
         Some(version) if accepts(&version) => Ok(()),
-        Some(version) => Err(format!(
-            "built for contract {version}; this host accepts 0.1.0 to {CONTRACT_VERSION}: {}",
-            "rebuild it with the matching guest SDK, or update the host"
+        Some(version) => Err((
+            Cause::OtherContract,
+            format!("built for contract {version}; this host accepts 0.1.0 to {CONTRACT_VERSION}"),
         )),
+    }
+}
+
+/// The contract version that the SDK stamped; none in a component that it did not make.
+fn stamped_version(wasm: &[u8]) -> Result<Option<String>, Fault> {
+    let incomplete = || (Cause::Incomplete, "the component ends too early".to_owned());
+    let mut stamped = None;
+    let (mut parser, mut rest) = (Parser::new(0), wasm);
+    // What lies around the module that is being read.
+    let mut around: Vec<(Parser, &[u8])> = Vec::new();
+    loop {
+        // Only of a module inside it is known where it ends; a component ends where there is no more of it.
+        let payload = match parser.parse(rest, !around.is_empty()) {
+            Ok(Chunk::NeedMoreData(_)) if rest.is_empty() => return Ok(stamped),
+            Ok(Chunk::NeedMoreData(_)) => return Err(incomplete()),
+            Ok(Chunk::Parsed { consumed, payload }) => {
+                rest = &rest[consumed..];
+                payload
+            }
+            Err(error) => return Err((Cause::NotAComponent, format!("damaged: {error}"))),
+        };
+        match payload {
+            Payload::CustomSection(section) if section.name() == CONTRACT_SECTION => {
+                stamped = Some(String::from_utf8_lossy(section.data()).into_owned());
+            }
+            Payload::ModuleSection { parser: inner, unchecked_range: range }
+            | Payload::ComponentSection { parser: inner, unchecked_range: range } => {
+                let (inside, behind) = rest.split_at_checked(range.len()).ok_or_else(incomplete)?;
+                around.push((std::mem::replace(&mut parser, inner), behind));
+                rest = inside;
+            }
+            Payload::End(_) => match around.pop() {
+                Some(outer) => (parser, rest) = outer,
+                None => return Ok(stamped),
+            },
+            _ => {}
+        }
     }
 }
 
@@ -110,13 +147,11 @@ fn accepts(version: &str) -> bool {
     parts(version).is_some_and(|(a, b, c)| (a, b) == (major, minor) && c <= patch)
 }
 
-fn check_imports(component: &wasmtime::component::Component) -> Result<(), String> {
+fn check_imports(component: &wasmtime::component::Component) -> Result<(), Fault> {
     let engine = component.engine();
     for (name, _) in component.component_type().imports(engine) {
         if !name.starts_with("wasi:") && !name.starts_with("aggregator:plugin/") {
-            return Err(format!(
-                "imports {name}, which this host does not have; a plugin may import aggregator:plugin/host"
-            ));
+            return Err((Cause::UnknownImport, format!("imports {name}, which this host does not have")));
         }
     }
     Ok(())
@@ -158,10 +193,27 @@ mod tests {
 
     #[test]
     fn what_is_no_component_is_refused_with_words() {
-        assert!(check_version(b"text").is_err_and(|words| words.contains("not WebAssembly")));
-        assert!(check_version(b"\0asm\x01\0\0\0").is_err_and(|words| words.contains("core module")));
-        assert!(
-            check_version(b"\0asm\x0d\0\x01\0").is_err_and(|words| words.contains("no contract version"))
-        );
+        let refused = |bytes: &[u8]| check_version(bytes).unwrap_err();
+        assert_eq!(refused(b"text").0, Cause::NotAComponent);
+        assert!(refused(b"#!/bin/sh").1.contains("not WebAssembly"));
+        assert!(refused(b"\0asm\x01\0\0\0").1.contains("core module"));
+        assert_eq!(refused(b"\0asm\x0d\0\x01\0").0, Cause::NoContract);
+        assert_eq!(refused(b"\0asm\x0d\0\x01\0\xff\x01").0, Cause::NotAComponent);
+    }
+
+    #[test]
+    fn a_component_that_was_cut_is_told_from_a_whole_one() {
+        let whole = super::super::catalog::DEFAULT_COMPONENT;
+        assert!(check_version(whole).is_ok());
+        let cuts: Vec<usize> = (0..whole.len()).step_by(97).collect();
+        let taken = cuts.iter().filter(|&&cut| match check_version(&whole[..cut]) {
+            // Exactly between two sections behind the last module: it then fails to compile.
+            Ok(()) => true,
+            Err((cause, words)) => {
+                assert!(matches!(cause, Cause::Incomplete | Cause::NoContract), "{cut}: {words}");
+                false
+            }
+        });
+        assert!(taken.count() * 1_000 < cuts.len());
     }
 }

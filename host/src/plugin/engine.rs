@@ -2,9 +2,11 @@
 //!
 //! Invariant: the ticker holds the engine weakly, so that dropping the last [`Engine`] ends it.
 
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh3::Xxh3;
 
 use super::error::{PluginError, Stage};
 
@@ -29,7 +31,22 @@ impl Limits {
     }
 }
 
-/// Compiles and runs components.
+/// What is compiled, and how; the same for whoever compiles and whoever loads.
+pub(super) fn config() -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config
+        .epoch_interruption(true)
+        // A call is five times cheaper without the machinery of concurrent calls.
+        .concurrency_support(false)
+        // The same input gives the same bytes on every machine.
+        .wasm_relaxed_simd(false)
+        // 128-bit sums are most of what the default plugin does.
+        .wasm_wide_arithmetic(true)
+        .cranelift_opt_level(wasmtime::OptLevel::Speed);
+    config
+}
+
+/// Runs components.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
@@ -41,34 +58,32 @@ impl Engine {
     pub fn new(limits: Limits) -> Result<Self, PluginError> {
         let failed =
             |error: wasmtime::Error| PluginError::new("engine", Stage::Compile, format!("{error:#}"));
-        let mut config = wasmtime::Config::new();
-        config
-            .epoch_interruption(true)
-            // A call is five times cheaper without the machinery of concurrent calls.
-            .concurrency_support(false)
-            // The same input gives the same bytes on every machine.
-            .wasm_relaxed_simd(false)
-            // 128-bit sums are most of what the default plugin does.
-            .wasm_wide_arithmetic(true)
-            .cranelift_opt_level(wasmtime::OptLevel::Speed);
-        let inner = wasmtime::Engine::new(&config).map_err(failed)?;
+        let inner = wasmtime::Engine::new(&config()).map_err(failed)?;
         let weak = inner.weak();
         thread::Builder::new()
             .name("plugin-ticker".to_owned())
             .spawn(move || {
+                let mut next = Instant::now();
                 while let Some(engine) = weak.upgrade() {
-                    engine.increment_epoch();
+                    // A thread that slept too long makes up for it, or deadlines would grow with the load.
+                    while next <= Instant::now() {
+                        engine.increment_epoch();
+                        next += TICK;
+                    }
                     drop(engine);
-                    thread::sleep(TICK);
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
             })
             .map_err(|error| PluginError::new("engine", Stage::Compile, format!("ticker thread: {error}")))?;
         Ok(Self { inner, limits })
     }
 
-    /// Compiles a component and makes it ready to be instantiated.
-    pub fn load(&self, file: &str, wasm: &[u8]) -> Result<Arc<dyn super::Plugin>, PluginError> {
-        Ok(Arc::new(super::component::Component::load(self, file, wasm)?))
+    /// A number that all engines share which can load the same machine code.
+    pub(super) fn compatibility(&self) -> u64 {
+        // Of all hashers at hand, the one that is the same in every build of this program.
+        let mut hasher = Xxh3::new();
+        self.inner.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
     }
 
     pub(super) fn inner(&self) -> &wasmtime::Engine {

@@ -60,6 +60,32 @@ impl fmt::Display for Stage {
     }
 }
 
+/// What kind of failure it was, from a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The guest trapped, by itself or by a call that it may not make.
+    Trap,
+    /// A call took longer than it may.
+    Deadline,
+    /// The guest wanted more memory than it may have.
+    Memory,
+    /// What the guest answered breaks a rule, or is a refusal in words.
+    Answer,
+}
+
+impl FaultKind {
+    /// The kind as a metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::Answer => "answer",
+        }
+    }
+}
+
 /// A plugin that cannot be used, or cannot be used any longer.
 ///
 /// Who must act: the plugin's author; the operator may put another file in its place.
@@ -70,6 +96,8 @@ pub struct PluginError {
     pub plugin: String,
     /// Where it failed.
     pub stage: Stage,
+    /// What kind of failure it was.
+    pub kind: FaultKind,
     /// What happened, in words, with the remedy where there is one.
     pub reason: String,
     /// The row of the batch that the plugin named while dying.
@@ -77,11 +105,12 @@ pub struct PluginError {
 }
 
 impl PluginError {
-    /// An error of a stage.
+    /// An answer that breaks a rule, or a refusal in words.
     pub fn new(plugin: &str, stage: Stage, reason: impl fmt::Display) -> Self {
         Self {
             plugin: printable(plugin, 64),
             stage,
+            kind: FaultKind::Answer,
             reason: printable(&reason.to_string(), 2_000),
             row: None,
         }

@@ -12,7 +12,7 @@ use super::contract::{
     Batch, Description, EntriesParam, NewToken, Page, Plugin, PluginPre, RemovalsParam, Settings, Table,
 };
 use super::engine::Limits;
-use super::error::{PluginError, Stage};
+use super::error::{FaultKind, PluginError, Stage};
 use super::guest::Guest;
 
 /// How many bytes of lists and strings one call may hand to the host.
@@ -81,17 +81,19 @@ fn failure(
     guest: &Guest,
     deadline: Duration,
 ) -> PluginError {
-    let mut reason = if let Some(wanted) = guest.refused_memory {
-        format!("needs more memory than PLUGIN_MEMORY_MB allows ({} MiB asked for)", wanted >> 20)
+    let (kind, mut reason) = if let Some(wanted) = guest.refused_memory {
+        let words =
+            format!("needs more memory than PLUGIN_MEMORY_MB allows ({} MiB asked for)", wanted >> 20);
+        (FaultKind::Memory, words)
     } else if matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt)) {
-        format!("took longer than PLUGIN_DEADLINE ({deadline:?})")
+        (FaultKind::Deadline, format!("took longer than PLUGIN_DEADLINE ({deadline:?})"))
     } else {
-        error.root_cause().to_string()
+        (FaultKind::Trap, error.root_cause().to_string())
     };
     if let Some(words) = &guest.last_error {
         reason = format!("{words} ({reason})");
     }
-    PluginError { row: guest.fault_row, ..PluginError::new(plugin, stage, reason) }
+    PluginError { row: guest.fault_row, kind, ..PluginError::new(plugin, stage, reason) }
 }
 
 impl Instance for ComponentInstance {

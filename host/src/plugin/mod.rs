@@ -1,23 +1,37 @@
 //! Plugins: the aggregation logic as WebAssembly components behind the contract in `wit/`.
 //!
+//! The way of a component: it lies in the [`directory`], is a [`Candidate`], and the [`Loader`] makes it a
+//! running plugin or a [`Refusal`]; [`compile`] turns it into machine code in a process of its own. While
+//! the service runs this happens in the [`workshop`].
+//!
 //! A [`Plugin`] is loaded once and makes an [`Instance`] for each cell. The pipeline sees only these
 //! two traits and the data of [`contract`]; wasmtime is named nowhere outside this folder, and a
 //! plugin linked natively (for comparison and for simulation) is one more implementation.
 //! Invariant: a guest can neither block a worker beyond its deadline nor take more memory than its
 //! limit, whatever it does; it ends in a [`PluginError`], never in a panic.
 
+mod candidate;
 pub mod catalog;
+pub mod compile;
 mod component;
 pub mod contract;
+pub mod digest;
+pub mod directory;
 mod engine;
 mod error;
 mod guest;
 mod instance;
+mod loader;
+mod refusal;
 mod wasi;
+pub mod workshop;
 
+pub use candidate::{Candidate, identity, is_name, same_name};
 pub use component::CONTRACT_VERSION;
 pub use engine::{Engine, Limits};
-pub use error::{PluginError, Stage};
+pub use error::{FaultKind, PluginError, Stage};
+pub use loader::{Loaded, Loader, MAX_CONFIGURATION_BYTES, ResultKeys};
+pub use refusal::{Cause, Refusal};
 
 use contract::{Batch, Description, EntriesParam, NewToken, Page, RemovalsParam, Settings, Table};
 
