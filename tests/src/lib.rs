@@ -15,6 +15,7 @@ pub mod http;
 mod leash;
 pub mod metrics;
 pub mod native;
+pub mod on_engine;
 pub mod oracle;
 pub mod paths;
 pub mod ports;

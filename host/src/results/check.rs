@@ -17,6 +17,9 @@ pub const MAX_ROWS: usize = 256;
 pub(super) fn table(schema: &Schema, table: &Table) -> Result<(), TableError> {
     let rows = table.tokens.len();
     at_most("rows", rows, MAX_ROWS)?;
+    if rows == 0 && table.more {
+        return Err(TableError::MoreOfNothing);
+    }
     at_most("forgotten tokens", table.forgotten.len(), rows)?;
     for token in &table.forgotten {
         if !table.tokens.contains(token) {

@@ -98,6 +98,9 @@ pub enum TableError {
         /// The field.
         field: String,
     },
+    /// There is more to come, but nothing comes: who asks again would ask for ever.
+    #[error("a table without a row says that there is more")]
+    MoreOfNothing,
     /// A forgotten token has no last row.
     #[error("token {0} is forgotten in a table that has no row for it")]
     ForgottenWithoutRow(u32),
