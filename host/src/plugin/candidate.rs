@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::digest;
+use crate::digest;
 
 /// What may become a running plugin.
 #[derive(Clone, PartialEq, Eq)]

@@ -15,7 +15,6 @@ pub mod catalog;
 pub mod compile;
 mod component;
 pub mod contract;
-pub mod digest;
 pub mod directory;
 mod engine;
 mod error;

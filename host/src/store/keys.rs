@@ -6,6 +6,7 @@
 //! Invariant: consumers read these names; they are part of the service's promise.
 
 use super::checkpoint::Place;
+use super::plugins::ChunkPlace;
 
 /// The sorted set of active tokens.
 pub(super) const ACTIVE: &str = "tokens:active";
@@ -16,6 +17,8 @@ pub(super) const LAST_UPDATE: &str = "last_update";
 pub(super) const LAYOUT: &str = "aggregator:{service}:layout";
 /// Who serves where one host serves all.
 pub(super) const LEASE: &str = "aggregator:{service}:lease";
+/// Which plugins a restart runs.
+pub(super) const PLUGINS: &str = "aggregator:{service}:plugins";
 
 /// The key of one of a token's values.
 pub(super) fn of_token(address: &str, result_key: &str) -> String {
@@ -45,4 +48,9 @@ pub(super) fn head(shard: u32, plugin: &str) -> String {
 /// The key of a page of a plugin's checkpoint.
 pub(super) fn page(shard: u32, plugin: &str, (part, index): Place) -> String {
     format!("aggregator:{{shard-{shard}}}:page:{plugin}:{part}:{index}")
+}
+
+/// The key of a chunk of a plugin's component.
+pub(super) fn component(plugin: &str, (digest, index): ChunkPlace<'_>) -> String {
+    format!("aggregator:{{service}}:plugin:{plugin}:{digest}:{index}")
 }

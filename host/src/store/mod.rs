@@ -19,6 +19,7 @@ mod error;
 mod keys;
 mod memory;
 mod owner;
+mod plugins;
 mod redis;
 mod service;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use self::chunk::{Chunk, Row};
 pub use self::error::{Action, OpenError, StoreError};
 pub use self::memory::MemoryStore;
 pub use self::owner::Owner;
+pub use self::plugins::{CHUNK_BYTES, PluginRecord, PluginVersion, Switched};
 pub use self::redis::RedisStore;
 pub use self::service::{LayoutRecord, Lease};
 use crate::config;
@@ -247,6 +249,65 @@ impl Store {
         match self {
             Self::Redis(store) => store.release_lease(own).await,
             Self::Memory(store) => Ok(store.release_lease(own)),
+        }
+    }
+
+    /// Reads the records of all plugins, by name.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or a record is not one that this service writes.
+    pub async fn plugins(&self) -> Result<BTreeMap<String, PluginRecord>, StoreError> {
+        match self {
+            Self::Redis(store) => store.plugins().await,
+            Self::Memory(store) => Ok(store.plugins()),
+        }
+    }
+
+    /// Stores a component of a plugin. Without a record that names it, it goes by itself.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn stage_component(&self, plugin: &str, digest: &str, wasm: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.stage_component(plugin, digest, wasm).await,
+            Self::Memory(store) => {
+                store.stage_component(plugin, digest, wasm);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts `new` in the place of a plugin's record if that is still the one that was `seen`, and removes
+    /// the components that are no longer named; without `new` the record and all of them.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses; the record may be the new one all the same.
+    pub async fn switch_plugin(
+        &self,
+        plugin: &str,
+        seen: Option<&PluginRecord>,
+        new: Option<&PluginRecord>,
+    ) -> Result<Switched, StoreError> {
+        match self {
+            Self::Redis(store) => store.switch_plugin(plugin, seen, new).await,
+            Self::Memory(store) => Ok(store.switch_plugin(plugin, seen, new)),
+        }
+    }
+
+    /// Reads the component of a version that a plugin's record names; none where the store does not have
+    /// it whole.
+    ///
+    /// # Errors
+    /// When the store cannot be reached; [`StoreError::Undecodable`] when it is not the component that it
+    /// was.
+    pub async fn component(
+        &self,
+        plugin: &str,
+        version: &PluginVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Redis(store) => store.component(plugin, version).await,
+            Self::Memory(store) => store.component(plugin, version),
         }
     }
 }

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aggregator::config;
+use aggregator::digest;
 use aggregator::plugin::catalog::DEFAULT_COMPONENT;
 use aggregator::plugin::workshop::{Busy, Workshop};
-use aggregator::plugin::{Candidate, Cause, Loader, Refusal, ResultKeys, digest};
+use aggregator::plugin::{Candidate, Cause, Loader, Refusal, ResultKeys};
 use aggregator_tests::wait;
 
 use crate::stand::{config, loader, slow_component};

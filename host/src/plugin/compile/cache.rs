@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW};
 use tempfile::NamedTempFile;
 
-use super::super::digest;
+use crate::digest;
 
 /// What the name of a compiled component ends with.
 const EXTENSION: &str = ".cwasm";

@@ -13,11 +13,11 @@ use tempfile::NamedTempFile;
 
 use super::super::Stage;
 use super::super::candidate::{Candidate, canonical, is_name};
-use super::super::digest::{self, Growing};
 use super::super::loader::{check_configuration, too_large};
 use super::super::refusal::{Cause, Refusal};
 use super::files::{Files, Snapshot};
 use super::{Directory, misnamed};
+use crate::digest::{self, Growing};
 
 /// What the name of an unfinished upload begins with.
 const UNFINISHED: &str = ".upload-";

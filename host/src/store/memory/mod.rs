@@ -6,6 +6,7 @@
 //! Invariant: a call holds the lock from the comparison of the owner to its last change.
 
 mod checkpoint;
+mod plugins;
 mod service;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +32,7 @@ struct State {
     tokens: HashMap<Arc<str>, Token>,
     /// By shard and plugin.
     checkpoints: HashMap<(u32, Arc<str>), Checkpoint>,
+    plugins: BTreeMap<String, plugins::Plugin>,
     layout: Option<LayoutRecord>,
     lease: Option<Lease>,
 }

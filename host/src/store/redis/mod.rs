@@ -14,6 +14,7 @@ mod claim;
 mod claims;
 mod forgotten;
 mod link;
+mod plugins;
 mod script;
 mod service;
 mod tls;

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod contract;
 mod faults;
+mod plugins;
 mod redis_only;
 mod regression;
 mod relay;
