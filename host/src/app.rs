@@ -26,10 +26,14 @@ use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::{
     FlushRules, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
 };
-use crate::plugin::catalog::Running;
+use crate::plugin::catalog::{Lineup, Running};
+use crate::plugin::directory::{Directory, Watcher};
+use crate::plugin::workshop::Workshop;
+use crate::plugin::{Candidate, Loader};
 use crate::results::Ancestor;
 use crate::signals;
 use crate::store::{LayoutRecord, Lease, Store};
+use crate::swap::{self, Conductor, Order, OrderError, Orders, Records};
 use crate::trade;
 
 /// Threads for HTTP and the store; the data path has its own.
@@ -80,12 +84,14 @@ pub struct App {
     server: http::Server,
     started: Arc<AtomicBool>,
     pipeline: Pipeline,
+    /// None where plugins stay as they are.
+    conductor: Option<Conductor>,
     dead_letters: Option<DeadLetterTopic>,
 }
 
 impl App {
     /// Builds the service; nothing is read yet. The store is chosen by the caller.
-    pub fn build(config: Config, plugins: Vec<Running>, store: Store) -> Result<Self, AppError> {
+    pub fn build(config: Config, plugins: Lineup, store: Store) -> Result<Self, AppError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("tokio")
@@ -109,14 +115,19 @@ impl App {
         };
         let rejections = Arc::new(Rejections::new(Arc::clone(&metrics), letters, undelivered));
         let writing = writing(&config, store, metrics, health)?;
-        let shared = Arc::new(shared(&config, plugins, workers, rejections, writing, &runtime)?);
+        let shared = Arc::new(shared(&config, plugins.running, workers, rejections, writing, &runtime)?);
         let pipeline = Pipeline::start(Arc::clone(&shared)).map_err(internal)?;
+        let conductor = match plugins.loading {
+            Some(loading) => Some(conductor(&config, loading, pipeline.intake()).map_err(internal)?),
+            None => None,
+        };
         let started = Arc::new(AtomicBool::new(false));
-        let state = http::State::new(pipeline.intake(), Arc::clone(&started));
+        let orders = conductor.as_ref().map(Conductor::orders);
+        let state = http::State::new(pipeline.intake(), Arc::clone(&started), orders);
         let server = runtime
             .block_on(http::Server::bind(&config.http, state))
             .map_err(|error| AppError::Unavailable(error.to_string()))?;
-        Ok(Self { config, runtime, shared, server, started, pipeline, dead_letters })
+        Ok(Self { config, runtime, shared, server, started, pipeline, conductor, dead_letters })
     }
 
     /// Where HTTP listens.
@@ -142,11 +153,14 @@ impl App {
             pipeline: &self.pipeline,
             started: &self.started,
             keeper: keeper(&self.config, &self.shared),
+            orders: self.conductor.as_ref().map(Conductor::orders),
         };
         let (signal, mut term) = self.runtime.block_on(terms.serve())?;
         let keeper = terms.keeper;
         tracing::info!(signal, "Draining");
         let began = Instant::now();
+        let mut conductor = self.conductor;
+        conductor.iter_mut().for_each(Conductor::stop);
 
         if let Some(term) = &mut term {
             term.source.stop_reading();
@@ -159,6 +173,7 @@ impl App {
                 drop(self.runtime.block_on(release));
             }
         }
+        drop(conductor);
         sampling.abort();
         drop(end_http);
         drop(self.runtime.block_on(serving));
@@ -193,6 +208,7 @@ struct Terms<'a> {
     pipeline: &'a Pipeline,
     started: &'a AtomicBool,
     keeper: Option<LeaseKeeper>,
+    orders: Option<Orders>,
 }
 
 impl Terms<'_> {
@@ -223,6 +239,7 @@ impl Terms<'_> {
             None => None,
         };
         self.recognise().await;
+        self.adopt().await;
         let source = Source::start(self.config, self.pipeline.intake()).map_err(internal)?;
         Ok(Term { source, lease })
     }
@@ -251,6 +268,26 @@ impl Terms<'_> {
         }
     }
 
+    /// Has the plugins run that the store's records name, before any shard is open.
+    async fn adopt(&self) {
+        let Some(orders) = &self.orders else {
+            return;
+        };
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let answered = match orders.give(Order::Adopt) {
+                Ok(answer) => answer.await.unwrap_or(Err(OrderError::Busy)),
+                Err(error) => Err(error),
+            };
+            match answered {
+                Ok(_) => return,
+                Err(error) => self.shared.health.fail(Part::Redis, "", &error.to_string()),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(2));
+        }
+    }
+
     /// Another host serves, or has written to a shard of ours: what this one has is void.
     fn give_way(&self, mut term: Term) {
         tracing::warn!("Another host serves, or has served meanwhile; beginning anew");
@@ -260,6 +297,27 @@ impl Terms<'_> {
             term.source.close();
         });
     }
+}
+
+/// Starts what replaces plugins while the service runs.
+fn conductor(
+    config: &Config,
+    (loader, candidates): (Loader, Vec<Candidate>),
+    intake: Intake,
+) -> std::io::Result<Conductor> {
+    let shared = intake.shared();
+    let running = shared.changes.running();
+    let known = candidates.iter().map(|candidate| (candidate.name.to_string(), candidate.identity()));
+    let files = Watcher::start(Directory::new(&config.plugins), known)?;
+    let records = Records { store: Arc::clone(&shared.writing.store), runtime: shared.runtime.clone() };
+    Conductor::start(swap::Parts {
+        workshop: Workshop::start(Arc::new(loader))?,
+        records,
+        running: candidates.into_iter().zip(running).collect(),
+        probation: config.plugins.probation,
+        files: Some(files),
+        intake,
+    })
 }
 
 /// Holds the lease until it is lost; where there is none, the consumer group decides for ever.

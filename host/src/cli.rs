@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::app::{App, AppError};
 use crate::config::{self, Config, Warning};
 use crate::kafka::mock::MockBroker;
-use crate::plugin::catalog::{self, Running};
+use crate::plugin::catalog::{self, Lineup, Running};
 use crate::plugin::{Loader, Refusal, compile};
 use crate::store::Store;
 use crate::{demo, kafka, log};
@@ -83,20 +83,18 @@ pub fn main() -> ExitCode {
 /// Runs the service with plugins of the caller's choice; for hosts that link one natively.
 pub fn run_with(load: impl FnOnce(&Config) -> Result<Vec<Running>, AppError>) -> Result<(), AppError> {
     let (config, _log) = configure(environment()?)?;
-    logged(serve(config, load))
+    logged(serve(config, |config| Ok(Lineup::fixed(load(config)?))))
 }
 
-fn serve(
-    config: Config,
-    load: impl FnOnce(&Config) -> Result<Vec<Running>, AppError>,
-) -> Result<(), AppError> {
+fn serve(config: Config, load: impl FnOnce(&Config) -> Result<Lineup, AppError>) -> Result<(), AppError> {
     let plugins = load(&config)?;
     let store = open_store(&config)?;
     App::build(config, plugins, store)?.run()
 }
 
 fn run() -> Result<(), AppError> {
-    run_with(load_plugins)
+    let (config, _log) = configure(environment()?)?;
+    logged(serve(config, load_plugins))
 }
 
 fn environment() -> Result<BTreeMap<String, String>, AppError> {
@@ -118,15 +116,15 @@ fn parse(map: &BTreeMap<String, String>) -> Result<(Config, Vec<Warning>), AppEr
     Config::from_map(map).map_err(|errors| AppError::Config(errors.to_string()))
 }
 
-fn load_plugins(config: &Config) -> Result<Vec<Running>, AppError> {
-    load_with(&loader(config)?, config)
+fn load_plugins(config: &Config) -> Result<Lineup, AppError> {
+    load_with(loader(config)?, config)
 }
 
 fn loader(config: &Config) -> Result<Loader, AppError> {
     Loader::new(&config.plugins, None).map_err(|error| AppError::Internal(error.to_string()))
 }
 
-fn load_with(loader: &Loader, config: &Config) -> Result<Vec<Running>, AppError> {
+fn load_with(loader: Loader, config: &Config) -> Result<Lineup, AppError> {
     let listed = |refusals: Vec<Refusal>| {
         AppError::Config(refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     };
@@ -185,7 +183,7 @@ fn check(connect: bool) -> Result<(), AppError> {
     if let Some(trouble) = loader.cache_trouble() {
         say(&format!("warning: {trouble}"))?;
     }
-    for plugin in load_with(&loader, &config)? {
+    for plugin in load_with(loader, &config)?.running {
         let description = plugin.plugin.description();
         say(&format!(
             "plugin {} {}: ok, writes token:{{address}}:{}, groups {}",

@@ -2,7 +2,7 @@
 //!
 //! Start at [`cli`] and [`app`], then follow one trade: [`kafka`] reads it, [`pipeline`] carries it
 //! (its module page is the map), [`trade`] decodes it, [`plugin`] counts it, [`results`] writes it
-//! down, [`store`] keeps it, [`http`] shows it.
+//! down, [`store`] keeps it, [`http`] shows it. [`swap`] replaces plugins meanwhile.
 
 pub mod app;
 pub mod cli;
@@ -21,4 +21,5 @@ pub mod plugin;
 pub mod results;
 pub mod signals;
 pub mod store;
+pub mod swap;
 pub mod trade;

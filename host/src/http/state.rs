@@ -19,6 +19,7 @@ use crate::pipeline::rejections::Rejections;
 use crate::pipeline::status::{Sort, TokenStatus};
 use crate::plugin::catalog::Running;
 use crate::store::Store;
+use crate::swap::Orders;
 
 /// How many requests may wait for the workers' answers at once; others wait for their turn.
 const LISTINGS: usize = 4;
@@ -40,6 +41,8 @@ pub struct State {
     /// How the results of the plugins look that run now.
     pub(super) shapes: Shapes,
     pub(super) workers: usize,
+    /// Where orders for plugins are given; none where plugins stay as they are.
+    pub(super) orders: Option<Orders>,
     /// Whether reading has begun.
     pub(super) started: Arc<AtomicBool>,
     /// When the process began.
@@ -74,7 +77,7 @@ impl ResultShape {
 impl State {
     /// Takes what is shown from a pipeline; `started` says when it reads.
     #[must_use]
-    pub fn new(intake: Intake, started: Arc<AtomicBool>) -> Self {
+    pub fn new(intake: Intake, started: Arc<AtomicBool>, orders: Option<Orders>) -> Self {
         let shared = Arc::clone(intake.shared());
         let changes = Arc::clone(&shared);
         Self {
@@ -86,6 +89,7 @@ impl State {
             clock: Arc::clone(&shared.clock),
             shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),
             workers: shared.layout.workers,
+            orders,
             started,
             begun: Instant::now(),
             scrape: Mutex::new(()),

@@ -58,6 +58,7 @@ fn state() -> State {
             }]
         }),
         workers: 2,
+        orders: None,
         started: Arc::new(AtomicBool::new(true)),
         begun: Instant::now(),
         scrape: Mutex::new(()),

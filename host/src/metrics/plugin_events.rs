@@ -15,6 +15,7 @@ use crate::plugin::Stage;
 pub struct PluginEvents {
     faults: IntCounterVec,
     quarantined: IntCounterVec,
+    swaps: IntCounterVec,
     swap_step_seconds: Histogram,
 }
 
@@ -34,6 +35,11 @@ impl PluginEvents {
                 "Trades left out for a plugin that they kill, once for each shard",
                 &["plugin"],
             )?,
+            swaps: counters(
+                "aggregator_plugin_swaps_total",
+                "Changes of plugins by how they ended: swapped, refused, rolled_back",
+                &["plugin", "result"],
+            )?,
             swap_step_seconds: make.seconds(
                 "aggregator_plugin_swap_step_seconds",
                 "Worker time between two batches that went into the swap of a plugin",
@@ -44,6 +50,11 @@ impl PluginEvents {
     /// Counts a failure.
     pub fn failed(&self, plugin: &str, stage: Stage) {
         self.faults.with_label_values(&[plugin, stage.as_str()]).inc();
+    }
+
+    /// Counts a change of a plugin: `swapped` when every shard has, `refused`, `rolled_back`.
+    pub fn swapped(&self, plugin: &str, result: &'static str) {
+        self.swaps.with_label_values(&[plugin, result]).inc();
     }
 
     /// Counts worker time that went into a swap.

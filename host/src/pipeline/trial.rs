@@ -223,7 +223,10 @@ impl Changes {
 
     /// Begins a trial.
     pub(super) fn begin(&self, trial: Arc<Trial>) {
-        self.change(|inner| inner.trials.push(trial));
+        self.change(|inner| {
+            inner.leaving.remove(trial.running.name());
+            inner.trials.push(trial);
+        });
     }
 
     /// Ends a trial; what it tried runs from now on where it was accepted.
@@ -232,12 +235,19 @@ impl Changes {
             inner.trials.retain(|known| !Arc::ptr_eq(known, trial));
             if accepted {
                 let name = trial.running.name();
-                inner.leaving.remove(name);
                 match inner.running.iter_mut().find(|running| running.name() == name) {
                     Some(running) => *running = trial.running.clone(),
                     None => inner.running.push(trial.running.clone()),
                 }
             }
+        });
+    }
+
+    /// Has another version of a plugin run, before any shard is open.
+    pub fn replace(&self, new: Running) {
+        self.change(|inner| match inner.running.iter_mut().find(|running| running.name() == new.name()) {
+            Some(running) => *running = new,
+            None => inner.running.push(new),
         });
     }
 

@@ -61,7 +61,7 @@ pub fn same_name(one: &str, other: &str) -> bool {
 
 /// The one of a plugin's names that stands for all.
 #[must_use]
-pub(super) fn canonical(name: &str) -> String {
+pub fn canonical(name: &str) -> String {
     name.replace('_', "-")
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::candidate::identity;
 use super::contract::Settings;
 use super::directory::Directory;
-use super::{Loader, Plugin, PluginError, Refusal, ResultKeys, Stage};
+use super::{Candidate, Loader, Plugin, PluginError, Refusal, ResultKeys, Stage};
 use crate::config;
 use crate::results::Schema;
 
@@ -65,22 +65,50 @@ impl Running {
     }
 }
 
+/// The plugins that a service begins with.
+pub struct Lineup {
+    /// They run.
+    pub running: Vec<Running>,
+    /// What loads further ones, and what those that run were made of, in their order; none where plugins
+    /// do not change.
+    pub loading: Option<(Loader, Vec<Candidate>)>,
+}
+
+impl Lineup {
+    /// Plugins that stay as they are.
+    #[must_use]
+    pub fn fixed(running: Vec<Running>) -> Self {
+        Self { running, loading: None }
+    }
+}
+
 /// Loads every plugin, or says what is wrong with each that cannot be used.
 ///
 /// # Errors
 /// All refusals; nothing runs then.
-pub fn load(loader: &Loader, config: &config::Plugins) -> Result<Vec<Running>, Vec<Refusal>> {
+pub fn load(loader: Loader, config: &config::Plugins) -> Result<Lineup, Vec<Refusal>> {
     let mut running: Vec<Running> = Vec::new();
+    let mut candidates = Vec::new();
     let mut refusals = Vec::new();
     let found = Directory::new(config).read_all().map_err(|refusal| vec![refusal])?;
     for candidate in found {
-        let loaded = candidate.and_then(|candidate| loader.load(&candidate, &result_keys(&running)));
-        match loaded {
-            Ok(loaded) => running.push(loaded.running),
+        let load = |candidate: Candidate| {
+            let loaded = loader.load(&candidate, &result_keys(&running))?;
+            Ok((candidate, loaded.running))
+        };
+        match candidate.and_then(load) {
+            Ok((candidate, loaded)) => {
+                running.push(loaded);
+                candidates.push(candidate);
+            }
             Err(refusal) => refusals.push(refusal),
         }
     }
-    if refusals.is_empty() { Ok(running) } else { Err(refusals) }
+    if refusals.is_empty() {
+        Ok(Lineup { running, loading: Some((loader, candidates)) })
+    } else {
+        Err(refusals)
+    }
 }
 
 /// The result keys of these plugins.

@@ -25,7 +25,7 @@ mod refusal;
 mod wasi;
 pub mod workshop;
 
-pub use candidate::{Candidate, identity, is_name, same_name};
+pub use candidate::{Candidate, canonical, identity, is_name, same_name};
 pub use component::CONTRACT_VERSION;
 pub use engine::{Engine, Limits};
 pub use error::{FaultKind, PluginError, Stage};

@@ -186,6 +186,15 @@ impl Refusal {
     pub fn remedy(&self) -> &'static str {
         self.cause.remedy()
     }
+
+    /// Whether the same candidate may do another time: it was not the candidate that failed.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Unreadable | Cause::CompilerFailed | Cause::ResultKeyTaken | Cause::Ending
+        )
+    }
 }
 
 /// `plugin vwap, check: built for contract 0.2.0, this host has 0.1.0; build it ...`

@@ -69,6 +69,14 @@ impl Workshop {
         }
     }
 
+    /// Loads a candidate here and now; for when nothing else is under way.
+    ///
+    /// # Errors
+    /// Says how far the candidate came and what is wrong with it.
+    pub fn load(&self, candidate: &Candidate, taken: &ResultKeys) -> Outcome {
+        self.loader.load(candidate, taken)
+    }
+
     /// Gives up what is being loaded, and waits until the thread has ended.
     pub fn stop(&mut self) {
         self.loader.cancel();

@@ -1,0 +1,355 @@
+//! The conductor's thread: takes orders and file changes, and leads each plugin's change through its phases.
+//!
+//! Not for what a phase does; that is the shards' business. Invariant: nothing here waits for a plugin, a
+//! shard or the store: what is not ready is looked at again with the next tick.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use tokio::sync::oneshot;
+
+use super::change::{Change, Ended, Phase};
+use super::leading::{abandon, show};
+use super::records::Records;
+use super::status::{self, Kind, PluginStatus, Swap};
+use super::{Answer, Asked, Order, OrderError, Parts, PluginBoard, Told};
+use crate::pipeline::Intake;
+use crate::plugin::catalog::{Running, result_keys};
+use crate::plugin::directory::{Change as FileChange, Watcher};
+use crate::plugin::workshop::Workshop;
+use crate::plugin::{Candidate, canonical};
+
+/// How often a change under way is looked at.
+const TICK: Duration = Duration::from_millis(5);
+/// The same while nothing can be waited for but the end of a probation, a failure, or the store.
+const SLOW_TICK: Duration = Duration::from_millis(50);
+/// The same while there is no change.
+const REST: Duration = Duration::from_millis(500);
+
+/// What is kept of a plugin.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) current: Option<(Candidate, Running)>,
+    pub(super) previous: Option<Candidate>,
+    /// Identities that failed or were rolled back: files with them start nothing.
+    pub(super) refused: BTreeSet<String>,
+    pub(super) change: Option<Change>,
+    /// What begins when the change has ended.
+    pub(super) next: Option<Next>,
+    pub(super) history: VecDeque<Swap>,
+    /// It goes as soon as no change is under way.
+    pub(super) leaving: Option<oneshot::Sender<Answer>>,
+    pub(super) leaves: bool,
+}
+
+/// A candidate that waits for its turn.
+pub(super) struct Next {
+    pub(super) candidate: Candidate,
+    pub(super) kind: Kind,
+    pub(super) answer: Option<oneshot::Sender<Answer>>,
+}
+
+/// The state of the thread.
+pub(super) struct Work {
+    pub(super) intake: Intake,
+    pub(super) workshop: Workshop,
+    pub(super) records: Records,
+    pub(super) probation: Duration,
+    /// Kept so that it watches; its changes come through the receiver.
+    _watcher: Option<Watcher>,
+    files: Receiver<FileChange>,
+    board: Arc<PluginBoard>,
+    orders: Receiver<Asked>,
+    stopped: Receiver<()>,
+    /// By canonical name.
+    pub(super) plugins: BTreeMap<String, Kept>,
+}
+
+impl Work {
+    pub(super) fn new(
+        parts: Parts,
+        board: Arc<PluginBoard>,
+        orders: Receiver<Asked>,
+        stopped: Receiver<()>,
+    ) -> Self {
+        let (watcher, files) = match parts.files {
+            Some((watcher, files)) => (Some(watcher), files),
+            None => (None, crossbeam_channel::never()),
+        };
+        let kept = |(candidate, running): (Candidate, Running)| {
+            (canonical(&candidate.name), Kept { current: Some((candidate, running)), ..Kept::default() })
+        };
+        Self {
+            intake: parts.intake,
+            workshop: parts.workshop,
+            records: parts.records,
+            probation: parts.probation,
+            _watcher: watcher,
+            files,
+            board,
+            orders,
+            stopped,
+            plugins: parts.running.into_iter().map(kept).collect(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            self.post();
+            crossbeam_channel::select! {
+                recv(self.stopped) -> _ => return,
+                recv(self.orders) -> asked => match asked {
+                    Ok(Asked { order, answer }) => self.follow(order, answer),
+                    Err(_) => return,
+                },
+                recv(self.files) -> change => match change {
+                    Ok(change) => self.take_file(change),
+                    Err(_) => self.files = crossbeam_channel::never(),
+                },
+                default(self.tick()) => {}
+            }
+            for name in self.plugins.keys().cloned().collect::<Vec<_>>() {
+                self.advance(&name);
+            }
+        }
+    }
+
+    fn tick(&self) -> Duration {
+        let of_plugin = |kept: &Kept| match kept.change.as_ref().map(|change| &change.phase) {
+            None if kept.next.is_some() || kept.leaves => SLOW_TICK,
+            None => REST,
+            Some(Phase::Probation { .. } | Phase::Shadowing | Phase::Accepting) => SLOW_TICK,
+            Some(_) => TICK,
+        };
+        self.plugins.values().map(of_plugin).min().unwrap_or(REST)
+    }
+
+    fn follow(&mut self, order: Order, answer: oneshot::Sender<Answer>) {
+        match order {
+            Order::Run(candidate) => {
+                let kept = self.plugins.entry(canonical(&candidate.name)).or_default();
+                kept.refused.remove(&candidate.identity());
+                self.offer(candidate, Kind::Swap, Some(answer));
+            }
+            Order::Shadow(candidate) => self.offer(candidate, Kind::Shadow, Some(answer)),
+            Order::Promote(name) => self.promote(&canonical(&name), answer),
+            Order::DropShadow(name) => self.drop_shadow(&canonical(&name), answer),
+            Order::Rollback(name) => self.roll_back(&canonical(&name), answer),
+            Order::Adopt => {
+                let adopted = self.adopt();
+                tell(answer, adopted);
+            }
+            Order::Unload(name) => match self.plugins.get_mut(&canonical(&name)) {
+                Some(kept) => {
+                    kept.leaves = true;
+                    kept.leaving = Some(answer);
+                }
+                None => tell(answer, Err(OrderError::Missing(format!("no plugin {name}")))),
+            },
+        }
+    }
+
+    /// Has what the store's records say run, before any shard is open; what the directory has instead then
+    /// takes its place by a swap.
+    fn adopt(&mut self) -> Answer {
+        let stored = self.records.load().map_err(|error| OrderError::Failed(error.to_string()))?;
+        for (name, stored) in stored {
+            let kept = self.plugins.entry(name.clone()).or_default();
+            (kept.previous, kept.refused) = (stored.previous, stored.refused);
+            let identity = stored.current.identity();
+            if kept.current.as_ref().is_some_and(|(own, _)| own.identity() == identity) {
+                continue;
+            }
+            match self.workshop.load(&stored.current, &result_keys(&self.others(&name))) {
+                Ok(loaded) => {
+                    tracing::info!(plugin = name, digest = %stored.current.digest, "Plugin runs by the store's record");
+                    self.intake.shared().changes.replace(loaded.running.clone());
+                    let Some(kept) = self.plugins.get_mut(&name) else {
+                        continue;
+                    };
+                    let own = kept.current.replace((stored.current, loaded.running));
+                    if let Some((own, _)) = own {
+                        self.take_file(FileChange::Candidate(own));
+                    }
+                }
+                Err(refusal) => tracing::error!(plugin = name, %refusal, "The record's version cannot run"),
+            }
+        }
+        Ok(Told::Unchanged)
+    }
+
+    /// The other plugins that run.
+    pub(super) fn others(&self, name: &str) -> Vec<Running> {
+        let others = self.plugins.iter().filter(|(other, _)| *other != name);
+        others.filter_map(|(_, kept)| Some(kept.current.as_ref()?.1.clone())).collect()
+    }
+
+    fn take_file(&mut self, change: FileChange) {
+        match change {
+            FileChange::Candidate(candidate) => {
+                let refused = self
+                    .plugins
+                    .get(&canonical(&candidate.name))
+                    .is_some_and(|kept| kept.refused.contains(&candidate.identity()));
+                if refused {
+                    tracing::info!(plugin = %candidate.name, digest = %candidate.digest, "File not used: this version was refused or rolled back");
+                } else {
+                    self.offer(candidate, Kind::Swap, None);
+                }
+            }
+            FileChange::Refused(refusal) => {
+                let name = canonical(&refusal.plugin);
+                self.count(&name, "refused");
+                let kept = self.plugins.entry(name).or_default();
+                let from = kept.current.as_ref().map(|(candidate, _)| candidate.digest.to_string());
+                let ended = Ended::refused(refusal);
+                status::remember(&mut kept.history, ended.alone(from, self.intake.shared().clock.now_ms()));
+            }
+            FileChange::Gone(name) => {
+                if let Some(kept) = self.plugins.get_mut(&canonical(&name)) {
+                    kept.leaves = true;
+                }
+            }
+        }
+    }
+
+    /// Takes a candidate: begins with it, or has it wait for its turn.
+    fn offer(&mut self, candidate: Candidate, kind: Kind, answer: Option<oneshot::Sender<Answer>>) {
+        let name = canonical(&candidate.name);
+        let identity = candidate.identity();
+        let kept = self.plugins.entry(name.clone()).or_default();
+        kept.leaves = false;
+        let runs = kept.current.as_ref().is_some_and(|(current, _)| current.identity() == identity);
+        match &mut kept.change {
+            Some(change) if change.candidate.identity() == identity && change.kind == kind => {
+                change.wait(answer);
+            }
+            Some(change) if runs && kind == Kind::Swap => {
+                change.wait(answer);
+                self.take_back(&name, "the version that ran before was asked for");
+            }
+            None if runs && kind == Kind::Swap => {
+                if let Some(answer) = answer {
+                    tell(answer, Ok(Told::Unchanged));
+                }
+            }
+            _ => {
+                let next = Next { candidate, kind, answer };
+                if let Some(Next { answer: Some(answer), .. }) = kept.next.replace(next) {
+                    tell(answer, Err(OrderError::Conflict("a later version has taken its place".to_owned())));
+                }
+            }
+        }
+    }
+
+    /// Has the operator's wish end the change under way, as far as it still can.
+    fn take_back(&mut self, name: &str, reason: &str) {
+        let Some(kept) = self.plugins.get_mut(name) else {
+            return;
+        };
+        let Some(change) = &mut kept.change else {
+            return;
+        };
+        kept.refused.insert(change.candidate.identity());
+        let ended =
+            Ended { told: Some(Told::RolledBack), ..Ended::because("rolled_back", reason, "nothing to do") };
+        abandon(change, &self.intake, ended);
+    }
+
+    fn roll_back(&mut self, name: &str, answer: oneshot::Sender<Answer>) {
+        let Some(kept) = self.plugins.get_mut(name) else {
+            return tell(answer, Err(OrderError::Missing(format!("no plugin {name}"))));
+        };
+        if let Some(change) = &mut kept.change {
+            if matches!(change.phase, Phase::Accepting | Phase::Abandoning) {
+                let words = "a change is being finished; try again in a moment".to_owned();
+                return tell(answer, Err(OrderError::Conflict(words)));
+            }
+            change.wait(Some(answer));
+            return self.take_back(name, "rolled back by the operator");
+        }
+        let Some(previous) = kept.previous.clone() else {
+            let words = format!("plugin {name} has no version before this one");
+            return tell(answer, Err(OrderError::Missing(words)));
+        };
+        if let Some((current, _)) = &kept.current {
+            kept.refused.insert(current.identity());
+        }
+        kept.refused.remove(&previous.identity());
+        kept.next = Some(Next { candidate: previous, kind: Kind::Rollback, answer: Some(answer) });
+    }
+
+    fn promote(&mut self, name: &str, answer: oneshot::Sender<Answer>) {
+        let change = self.plugins.get_mut(name).and_then(|kept| kept.change.as_mut());
+        match change {
+            Some(change) if matches!(change.phase, Phase::Shadowing) => {
+                change.wait(Some(answer));
+                change.kind = Kind::Swap;
+                show(change, &self.intake);
+            }
+            _ => {
+                let words = format!("plugin {name} has no shadow that is in step");
+                tell(answer, Err(OrderError::Missing(words)));
+            }
+        }
+    }
+
+    fn drop_shadow(&mut self, name: &str, answer: oneshot::Sender<Answer>) {
+        let change = self.plugins.get_mut(name).and_then(|kept| kept.change.as_mut());
+        match change {
+            Some(change) if change.kind == Kind::Shadow => {
+                change.wait(Some(answer));
+                let ended = Ended::because("dropped", "dropped by the operator", "nothing to do");
+                abandon(change, &self.intake, Ended { told: Some(Told::RolledBack), ..ended });
+            }
+            _ => tell(answer, Err(OrderError::Missing(format!("plugin {name} has no shadow")))),
+        }
+    }
+
+    pub(super) fn count(&self, name: &str, result: &'static str) {
+        self.intake.shared().metrics.plugin_events.swapped(name, result);
+    }
+
+    /// Tells how every plugin is.
+    fn post(&self) {
+        let plugins = self.plugins.iter().map(|(name, kept)| (name.clone(), kept.status(name)));
+        self.board.post(plugins.collect());
+    }
+}
+
+impl Kept {
+    fn status(&self, name: &str) -> PluginStatus {
+        // What is shown counts, also while it is on probation.
+        let shown = self
+            .change
+            .as_ref()
+            .filter(|change| matches!(change.phase, Phase::Probation { .. } | Phase::Accepting));
+        let running = shown
+            .and_then(|change| change.running.as_ref())
+            .or(self.current.as_ref().map(|(_, running)| running));
+        let digest = |candidate: &Candidate| candidate.digest.to_string();
+        let previous = match shown {
+            Some(_) => self.current.as_ref().map(|(candidate, _)| digest(candidate)),
+            None => self.previous.as_ref().map(digest),
+        };
+        PluginStatus {
+            name: name.to_owned(),
+            version: running.map(|running| running.plugin.description().version.clone()),
+            digest: running.map(|running| running.digest.to_string()),
+            configuration: running.and_then(|running| serde_json::from_str(&running.configuration).ok()),
+            result_key: running.map(|running| running.result_key().to_owned()),
+            groups: running.map(|running| running.settings.groups.clone()).unwrap_or_default(),
+            horizon_ms: running.map(|running| running.settings.horizon_ms),
+            previous,
+            trial: self.change.as_ref().map(Change::status),
+            history: self.history.clone(),
+        }
+    }
+}
+
+pub(super) fn tell(answer: oneshot::Sender<Answer>, told: Answer) {
+    // Who has gone needs none.
+    drop(answer.send(told));
+}

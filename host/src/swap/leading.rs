@@ -1,0 +1,315 @@
+//! A change on its way: what each phase waits for, and what comes next.
+//!
+//! Not for taking orders. Invariant: the record in the store switches before any shard is saved by the new
+//! version, and after every shard has shown it: whatever happens when, a restart runs a version that reads
+//! the state which it finds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::change::{Change, Ended, Phase};
+use super::conductor::{Next, Work, tell};
+use super::status::{self, Kind};
+use super::{OrderError, Told};
+use crate::pipeline::Intake;
+use crate::pipeline::trial::{Goal, Origin, Stage, Trial};
+use crate::plugin::catalog::{Running, result_keys};
+use crate::plugin::{PluginError, Refusal, Stage as CallStage};
+
+/// How long state may take to be carried.
+const CARRIED_WITHIN: Duration = Duration::from_secs(120);
+/// How long the store is left alone that did not take a record.
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
+
+impl Work {
+    /// Goes on with a plugin.
+    pub(super) fn advance(&mut self, name: &str) {
+        let Some(kept) = self.plugins.get_mut(name) else {
+            return;
+        };
+        let Some(mut change) = kept.change.take() else {
+            return self.begin_next(name);
+        };
+        let waits = kept.next.is_some() || kept.leaves;
+        let over = match &mut change.phase {
+            Phase::Loading(outcome) => match outcome.try_recv() {
+                Ok(Ok(loaded)) => self.prepare(name, &mut change, loaded.running),
+                Ok(Err(refusal)) => end(&mut change, Ended::refused(refusal)),
+                Err(oneshot::error::TryRecvError::Empty) => false,
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    end(&mut change, Ended::because("refused", "loading has ended", "try again"))
+                }
+            },
+            Phase::Abandoning => self.abandoned(&mut change),
+            _ => self.lead(name, &mut change, waits),
+        };
+        if over {
+            self.finish(name, change);
+        } else if let Some(kept) = self.plugins.get_mut(name) {
+            kept.change = Some(change);
+        }
+    }
+
+    /// Begins what waits for its turn.
+    fn begin_next(&mut self, name: &str) {
+        let Some(kept) = self.plugins.get_mut(name) else {
+            return;
+        };
+        if kept.leaves {
+            return self.unload(name);
+        }
+        let Some(Next { candidate, kind, answer }) = kept.next.take() else {
+            return;
+        };
+        let from = kept.current.as_ref().map(|(candidate, _)| candidate.digest.to_string());
+        let kind = if from.is_none() && kind == Kind::Swap { Kind::New } else { kind };
+        let submitted = self.workshop.submit(candidate.clone(), result_keys(&self.others(name)));
+        let at_ms = self.intake.shared().clock.now_ms();
+        let Some(kept) = self.plugins.get_mut(name) else {
+            return;
+        };
+        match submitted {
+            Ok(outcome) => {
+                kept.change = Some(Change::new(candidate, kind, from, at_ms, outcome, answer));
+            }
+            // The workshop is full: with the next tick.
+            Err(_) => kept.next = Some(Next { candidate, kind, answer }),
+        }
+    }
+
+    /// Has every shard make a cell of a loaded plugin.
+    fn prepare(&self, name: &str, change: &mut Change, running: Running) -> bool {
+        let runs = self.plugins.get(name).is_some_and(|kept| kept.current.is_some());
+        let origin = if runs { Origin::Carried } else { Origin::Backfill };
+        change.running = Some(running);
+        self.try_out(change, origin)
+    }
+
+    fn try_out(&self, change: &mut Change, origin: Origin) -> bool {
+        let Some(running) = &change.running else {
+            return end(change, Ended::because("refused", "it was not loaded", "try again"));
+        };
+        // Instances are made here, off the workers.
+        let made: Result<Vec<_>, PluginError> =
+            self.open().iter().map(|_| Ok(running.plugin.instantiate(&running.configuration)?.0)).collect();
+        let instances = match made {
+            Ok(instances) => instances,
+            Err(error) => return end(change, Ended::refused(Refusal::of_fault(&error))),
+        };
+        let compares = change.kind == Kind::Shadow;
+        let trial = Arc::new(Trial::new(running.clone(), origin, compares, instances));
+        self.intake.begin_trial(&trial);
+        change.trial = Some(trial);
+        change.enter(Phase::Preparing);
+        false
+    }
+
+    fn open(&self) -> Vec<u32> {
+        self.intake.shared().board.shards().into_keys().collect()
+    }
+
+    /// Leads a change on that shards are at work on; says whether it is over.
+    fn lead(&mut self, name: &str, change: &mut Change, waits: bool) -> bool {
+        let failure =
+            change.trial.as_ref().and_then(|trial| trial.reports(|reports| reports.failure.clone()));
+        let accepting = matches!(change.phase, Phase::Accepting);
+        if let Some(failure) = failure.filter(|_| !accepting) {
+            return self.failed(name, change, &failure);
+        }
+        let open = self.open();
+        match change.phase {
+            Phase::Preparing if change.everywhere(&open, Stage::InStep) => match change.kind {
+                Kind::Shadow => {
+                    change.enter(Phase::Shadowing);
+                    change.answer(Ok(Told::Shadowing));
+                }
+                _ => show(change, &self.intake),
+            },
+            Phase::Preparing if waits || self.carries_too_long(change) => {
+                let (reason, remedy) = match waits {
+                    true => ("a later order has taken its place", "nothing to do"),
+                    false => (
+                        "its state was not in step in time",
+                        "look whether shards are open and Redis answers, then try again",
+                    ),
+                };
+                abandon(change, &self.intake, Ended::because("refused", reason, remedy));
+            }
+            Phase::Shadowing if waits => {
+                let ended = Ended::because("dropped", "a swap has taken its place", "begin a shadow again");
+                abandon(change, &self.intake, ended);
+            }
+            Phase::Showing if change.everywhere(&open, Stage::Shown) => self.shown(name, change),
+            Phase::Probation { until } if (waits && !change.hurried) || Instant::now() >= until => {
+                self.accept(name, change, &open)
+            }
+            Phase::Accepting => {
+                return change.everywhere(&open, Stage::Accepted) && self.accepted(name, change);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn carries_too_long(&self, change: &Change) -> bool {
+        let carried = change.trial.as_ref().is_some_and(|trial| trial.origin == Origin::Carried);
+        carried && change.lasts() >= CARRIED_WITHIN
+    }
+
+    /// The new version has failed before it was accepted.
+    fn failed(&mut self, name: &str, change: &mut Change, failure: &PluginError) -> bool {
+        let was_shown = matches!(change.phase, Phase::Showing | Phase::Probation { .. });
+        let refuses = failure.stage == CallStage::Import;
+        let again = change.kind == Kind::Rollback
+            && refuses
+            && change.trial.as_ref().is_some_and(|trial| trial.origin == Origin::Carried);
+        let remedy = match refuses {
+            true => {
+                "teach its import-state to read the running version's state, or remove the plugin and add it anew: it then reads what its windows need"
+            }
+            false => "correct the plugin; the log has its last words",
+        };
+        let result = if was_shown { "rolled_back" } else { "refused" };
+        if !again && let Some(kept) = self.plugins.get_mut(name) {
+            kept.refused.insert(change.candidate.identity());
+        }
+        let ended = Ended {
+            result,
+            stage: Some(failure.stage.to_string()),
+            reason: Some(failure.reason.clone()),
+            remedy: Some(remedy.to_owned()),
+            error: OrderError::Failed(format!("{failure}; {remedy}")),
+            told: None,
+            reads_anew: again,
+        };
+        abandon(change, &self.intake, ended);
+        false
+    }
+
+    fn shown(&self, name: &str, change: &mut Change) {
+        change.enter(Phase::Probation { until: Instant::now() + self.probation });
+        change.answer(Ok(Told::Swapped));
+        self.count(name, "swapped");
+        let version = change.running.as_ref().map(|running| running.plugin.description().version.clone());
+        tracing::info!(
+            plugin = name, digest = %change.candidate.digest, version, phases = ?change.remembered().phases_ms,
+            probation = ?self.probation, "Plugin swapped"
+        );
+    }
+
+    /// Ends the probation: the record switches first, so that whatever happens from here on, a restart runs
+    /// the new version, which can read both versions' state.
+    fn accept(&mut self, name: &str, change: &mut Change, open: &[u32]) {
+        let (Some(kept), Some(running)) = (self.plugins.get(name), &change.running) else {
+            return;
+        };
+        // A host that stands by has nothing to say about what the serving one runs.
+        if !open.is_empty() {
+            let previous = kept.current.as_ref().map(|(candidate, running)| (candidate, running));
+            let accepted = (&change.candidate, running);
+            let at_ms = self.intake.shared().clock.now_ms();
+            if self.records.accept(name, accepted, previous, &kept.refused, at_ms).is_err() {
+                // Asked again after a while; the former version stays in step meanwhile.
+                change.phase = Phase::Probation { until: Instant::now() + RECORD_PAUSE };
+                change.hurried = true;
+                return;
+            }
+        }
+        if let Some(trial) = &change.trial {
+            self.intake.pursue(trial, Goal::Accept);
+        }
+        change.enter(Phase::Accepting);
+    }
+
+    fn accepted(&mut self, name: &str, change: &mut Change) -> bool {
+        if let Some(trial) = &change.trial {
+            self.intake.end_trial(trial, true);
+        }
+        let (Some(kept), Some(running)) = (self.plugins.get_mut(name), change.running.clone()) else {
+            return true;
+        };
+        let before = kept.current.replace((change.candidate.clone(), running));
+        kept.previous = before.map(|(candidate, _)| candidate);
+        change.enter(Phase::Accepting);
+        tracing::info!(plugin = name, digest = %change.candidate.digest, "Plugin accepted");
+        true
+    }
+
+    /// Whether every shard has taken a change back; begins anew where the state is read instead.
+    fn abandoned(&self, change: &mut Change) -> bool {
+        if !change.everywhere(&self.open(), Stage::Abandoned) {
+            return false;
+        }
+        if let Some(trial) = change.trial.take_if(|_| true) {
+            self.intake.end_trial(&trial, false);
+        }
+        if change.ended.as_ref().is_some_and(|ended| ended.reads_anew) {
+            change.ended = None;
+            return self.try_out(change, Origin::Backfill);
+        }
+        true
+    }
+
+    fn finish(&mut self, name: &str, mut change: Change) {
+        if let Some(ended) = &change.ended {
+            if ended.result != "dropped" {
+                self.count(name, ended.result);
+            }
+            tracing::warn!(
+                plugin = name, digest = %change.candidate.digest, result = ended.result, stage = ended.stage,
+                reason = ended.reason, remedy = ended.remedy, "Plugin not changed"
+            );
+            if let (OrderError::Refused(refusal), Some(kept)) = (&ended.error, self.plugins.get_mut(name))
+                && !refusal.is_passing()
+            {
+                kept.refused.insert(change.candidate.identity());
+            }
+        }
+        let answer = change.final_answer();
+        change.answer(answer);
+        if let Some(kept) = self.plugins.get_mut(name) {
+            status::remember(&mut kept.history, change.remembered());
+        }
+    }
+
+    fn unload(&mut self, name: &str) {
+        if !self.open().is_empty() && self.records.remove(name).is_err() {
+            return;
+        }
+        let Some(kept) = self.plugins.remove(name) else {
+            return;
+        };
+        if let Some((_, running)) = &kept.current {
+            self.intake.unload(running.name());
+            tracing::info!(plugin = name, "Plugin unloaded; its checkpoints are kept for a while");
+        }
+        if let Some(answer) = kept.leaving {
+            tell(answer, Ok(Told::Unloading));
+        }
+    }
+}
+
+/// Has shards show the new cells.
+pub(super) fn show(change: &mut Change, intake: &Intake) {
+    change.enter(Phase::Showing);
+    if let Some(trial) = &change.trial {
+        intake.pursue(trial, Goal::Show);
+    }
+}
+
+/// Has shards take the new cells back.
+pub(super) fn abandon(change: &mut Change, intake: &Intake, ended: Ended) {
+    change.ended.get_or_insert(ended);
+    if let Some(trial) = &change.trial {
+        intake.pursue(trial, Goal::Abandon);
+    }
+    change.enter(Phase::Abandoning);
+}
+
+/// Ends a change of which no shard knows.
+fn end(change: &mut Change, ended: Ended) -> bool {
+    change.ended.get_or_insert(ended);
+    true
+}

@@ -1,0 +1,119 @@
+//! How plugins are, for people: what runs, what is tried, what was swapped when and how it ended.
+//!
+//! Invariant: plain data, bounded: the last swaps of each plugin.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+use crate::pipeline::comparison::Comparison;
+
+/// How many ended changes stay readable for each plugin.
+const HISTORY: usize = 20;
+
+/// What a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A new version in the place of the running one.
+    Swap,
+    /// A plugin that did not run before.
+    New,
+    /// A version beside the running one, compared with it.
+    Shadow,
+    /// The version before, again.
+    Rollback,
+}
+
+/// A change that has ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Swap {
+    /// When it began, unix milliseconds.
+    pub at_ms: i64,
+    /// What it was.
+    pub kind: Kind,
+    /// The digest of the version that ran before.
+    pub from: Option<String>,
+    /// The digest of the new version.
+    pub to: String,
+    /// `swapped`, `refused`, `rolled_back` or `dropped`.
+    pub result: &'static str,
+    /// Where it failed: a word of the contract or of loading.
+    pub stage: Option<String>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// How the new version came by its state: `carried` or `backfill`.
+    pub state: Option<&'static str>,
+    /// How many bytes of state were carried.
+    pub carried_bytes: u64,
+    /// How long it took until the plugin was loaded, then until every shard had it in step, then until it
+    /// was shown, then until the end; milliseconds.
+    pub phases_ms: Phases,
+}
+
+/// How long the phases of a change took, as far as it came, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Phases {
+    /// Compiling, checking, configuring.
+    pub load: Option<u64>,
+    /// Making the cells, carrying or reading their state.
+    pub prepare: Option<u64>,
+    /// Showing the new cells.
+    pub show: Option<u64>,
+    /// Probation.
+    pub probation: Option<u64>,
+    /// Saving the new cells.
+    pub accept: Option<u64>,
+}
+
+/// A change under way.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrialStatus {
+    /// What it is.
+    pub kind: Kind,
+    /// `loading`, `preparing`, `shadowing`, `showing`, `probation`, `accepting` or `abandoning`.
+    pub phase: &'static str,
+    /// The digest of the new version.
+    pub digest: String,
+    /// When it began, unix milliseconds.
+    pub since_ms: i64,
+    /// How much longer probation lasts, in milliseconds.
+    pub probation_left_ms: Option<u64>,
+    /// How many shards stand where: `preparing`, `in_step`, `shown`, `accepted`, `abandoned`.
+    pub shards: std::collections::BTreeMap<&'static str, usize>,
+    /// What comparing has come to, for a shadow.
+    pub comparison: Option<Comparison>,
+}
+
+/// How a plugin is.
+#[derive(Debug, Clone, Serialize)]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: String,
+    /// Its version, for people; none before it has run.
+    pub version: Option<String>,
+    /// The digest of its component.
+    pub digest: Option<String>,
+    /// Its configuration.
+    pub configuration: Option<serde_json::Value>,
+    /// The last part of its Redis keys.
+    pub result_key: Option<String>,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// How far back its longest group reaches, milliseconds.
+    pub horizon_ms: Option<u64>,
+    /// The digest of the version before, where there is one to go back to.
+    pub previous: Option<String>,
+    /// The change under way.
+    pub trial: Option<TrialStatus>,
+    /// The last changes, latest first.
+    pub history: VecDeque<Swap>,
+}
+
+/// Adds an ended change to a history.
+pub(super) fn remember(history: &mut VecDeque<Swap>, swap: Swap) {
+    history.push_front(swap);
+    history.truncate(HISTORY);
+}
