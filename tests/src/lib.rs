@@ -18,6 +18,7 @@ pub mod native;
 pub mod on_engine;
 pub mod oracle;
 pub mod paths;
+pub mod plugins_dir;
 pub mod ports;
 pub mod process;
 pub mod producer;

@@ -268,7 +268,10 @@ impl Cell {
         if mark.next > mark.first {
             self.first_taken_ms.get_or_insert(now.monotonic_ms);
         }
-        self.recovery.passed(mark.partition, mark.next);
+        if self.is_active() {
+            // One that has just failed, or waits for its checkpoint, has passed nothing.
+            self.recovery.passed(mark.partition, mark.next);
+        }
         match feed {
             Feed::Live => self.clock.take(mark, now.monotonic_ms),
             Feed::CatchUp => {

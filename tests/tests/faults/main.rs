@@ -8,5 +8,6 @@
 mod kill;
 mod outage;
 mod run;
+mod swaps;
 mod takeover;
 mod topic;

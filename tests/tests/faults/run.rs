@@ -15,7 +15,7 @@ use aggregator_tests::paths;
 use aggregator_tests::producer::Producer;
 use aggregator_tests::random::Random;
 use aggregator_tests::redis_server::{Memory, RedisServer};
-use aggregator_tests::results::Encoding;
+use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::{Message, Options, Shape, Stream};
 use aggregator_tests::wait;
@@ -90,6 +90,49 @@ impl Run {
     /// The load in two halves.
     pub(crate) fn halves(&self) -> (&[Message], &[Message]) {
         self.messages.split_at(self.messages.len() / 2)
+    }
+
+    /// The tokens with this many trades, and with how many of them.
+    pub(crate) fn token_with(&self, trades: std::ops::Range<usize>) -> (String, usize) {
+        let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+        for trade in self.messages.iter().flat_map(|message| &message.trades) {
+            *counts.entry(&trade.token).or_default() += 1;
+        }
+        let found = counts.into_iter().find(|(_, count)| trades.contains(count));
+        found.map(|(token, count)| (token.to_owned(), count)).expect("a token with so many trades")
+    }
+
+    /// Waits until the plugin that counts trades (`hostile`) has counted all of them, but for some tokens.
+    pub(crate) fn assert_counted(&self, hosts: &[&Host], but: &[&str]) {
+        let mut wrong = Vec::new();
+        let equal = wait::until_true("exact counts", LIMIT, || {
+            let Ok(mut connection) = self.redis.connect() else { return false };
+            wrong = self.wrong_counts(&mut connection, but);
+            wrong.is_empty()
+        });
+        let told: Vec<String> = hosts.iter().map(|host| told(host)).collect();
+        assert!(
+            equal.is_ok(),
+            "{} wrong counts: {told:?}\n{}",
+            wrong.len(),
+            wrong[..wrong.len().min(10)].join("\n")
+        );
+    }
+
+    fn wrong_counts(&self, connection: &mut redis::Connection, but: &[&str]) -> Vec<String> {
+        let clock_ms = self.oracle.newest_ms();
+        let mut wrong = Vec::new();
+        for token in self.oracle.tokens().into_iter().filter(|token| !but.contains(token)) {
+            let row = results::read(connection, token, "hostile", Encoding::Json).ok().flatten();
+            for (window, values) in self.oracle.windows().iter().zip(self.oracle.values(token, clock_ms)) {
+                let expected = values.sell_count + values.buy_count;
+                let cell = row.as_ref().and_then(|row| row.cell(&window.name, "trades")?.number());
+                if cell.unwrap_or(0.0) != expected as f64 {
+                    wrong.push(format!("{token} {}: {cell:?}, not {expected}", window.name));
+                }
+            }
+        }
+        wrong
     }
 
     /// Waits until every result in Redis is what the oracle says.

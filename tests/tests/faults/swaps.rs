@@ -1,0 +1,164 @@
+//! Rows 15, 19 and 20: plugins that are replaced under load, that are bad, or that some trade kills.
+//!
+//! The invariant: whatever is put into the directory, the windows of the running version stay exact.
+
+use std::thread;
+use std::time::Duration;
+
+use aggregator::plugin::catalog::DEFAULT_COMPONENT;
+use aggregator_tests::host::Host;
+use aggregator_tests::plugins_dir::{PluginsDir, hostile, variant};
+use aggregator_tests::redis_server::Memory;
+use aggregator_tests::settings::Settings;
+use aggregator_tests::stream::Shape;
+use nix::sys::signal::Signal;
+
+use crate::run::{LIMIT, Load, Pace, Run, runs, seed, wait_serving};
+
+const FILE: &str = "sliding-window.wasm";
+
+fn swaps(plugin: &str, result: &str) -> String {
+    format!("aggregator_plugin_swaps_total{{plugin=\"{plugin}\",result=\"{result}\"}}")
+}
+
+fn settings(run: &Run, plugins: &PluginsDir, probation: &str) -> Settings {
+    run.settings()
+        .with("PLUGINS_DIR", &plugins.path().display().to_string())
+        .with("PLUGIN_PROBATION", probation)
+        .with("KAFKA_GROUP_INSTANCE_ID", "host-1")
+}
+
+fn wait_swaps(host: &Host, plugin: &str, result: &str, count: f64) {
+    host.wait_metric(&swaps(plugin, result), LIMIT, |ended| ended >= count).unwrap();
+}
+
+/// Swaps the default plugin again and again; the host is killed in the middle of one.
+fn swapped_under_load(shape: Shape, of_test: u64) {
+    for number in 0..runs(1) {
+        let run = &Run::new("swap", seed(of_test, number), shape, Memory::Volatile);
+        let plugins = PluginsDir::new().unwrap();
+        let settings = settings(run, &plugins, "300ms");
+        let pace = &Pace::default();
+        let put = |number: u32| plugins.put(FILE, &variant(DEFAULT_COMPONENT, number)).unwrap();
+        thread::scope(|scope| {
+            let load = Load::start(scope, run, pace, Duration::from_secs(15));
+            let mut host = Host::start(&settings).unwrap();
+            wait_serving(&host);
+            for swap in 1..=6 {
+                put(swap);
+                wait_swaps(&host, "sliding-window", "swapped", f64::from(swap));
+            }
+            put(7);
+            host.wait_line("Plugin loaded", LIMIT).unwrap();
+            host.signal(Signal::SIGKILL);
+            host.wait_end(LIMIT).unwrap();
+            let host = Host::start(&settings).unwrap();
+            wait_serving(&host);
+            put(8);
+            wait_swaps(&host, "sliding-window", "swapped", 1.0);
+            load.finish();
+            run.assert_exact(&[&host]);
+            assert_eq!(host.metric(&swaps("sliding-window", "refused")), None);
+        });
+    }
+}
+
+#[test]
+fn a_plugin_that_is_swapped_under_load_loses_and_doubles_nothing_in_shuffle() {
+    swapped_under_load(Shape::Arrays, 41);
+}
+
+#[test]
+fn a_plugin_that_is_swapped_under_load_loses_and_doubles_nothing_by_token() {
+    swapped_under_load(Shape::Singles, 42);
+}
+
+fn deeds(deeds: &str) -> String {
+    format!(r#"{{"windows":["1min","5min","15min","30min","1hour"],"does":[{deeds}]}}"#)
+}
+
+#[test]
+fn bad_versions_leave_the_running_one_as_it_is() {
+    for number in 0..runs(1) {
+        let run = &Run::new("bad", seed(43, number), Shape::Arrays, Memory::Volatile);
+        let plugins = PluginsDir::new().unwrap();
+        let component = hostile(1).unwrap();
+        plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
+        plugins.put("hostile.wasm", &component).unwrap();
+        let settings = settings(run, &plugins, "5s").with("PLUGIN_DEADLINE", "300ms");
+        let pace = &Pace::default();
+        thread::scope(|scope| {
+            let load = Load::start(scope, run, pace, Duration::from_secs(20));
+            let host = Host::start(&settings).unwrap();
+            wait_serving(&host);
+            let mut refused = 0.0;
+            let mut refuse = |file: &str, bytes: &[u8]| {
+                plugins.put(file, bytes).unwrap();
+                refused += 1.0;
+                wait_swaps(&host, "hostile", "refused", refused);
+            };
+            // Longer than the watcher's patience with files that may still grow.
+            refuse("hostile.wasm", b"no component");
+            refuse("hostile.wasm", &component[..component.len() / 2]);
+            plugins.put("hostile.wasm", &component).unwrap();
+            refuse("hostile.json", deeds(r#"{"at":"import-state","do":"trap"}"#).as_bytes());
+            refuse("hostile.json", deeds(r#"{"at":"import-state","do":"refuse"}"#).as_bytes());
+            refuse("hostile.json", deeds(r#"{"at":"configure","do":"loop"}"#).as_bytes());
+            plugins
+                .put("hostile.json", deeds(r#"{"at":"flush","do":"not-utf8","after":40}"#).as_bytes())
+                .unwrap();
+            wait_swaps(&host, "hostile", "rolled_back", 1.0);
+            plugins
+                .put("hostile.json", deeds(r#"{"at":"process","do":"loop","after":60}"#).as_bytes())
+                .unwrap();
+            wait_swaps(&host, "hostile", "rolled_back", 2.0);
+            // A good one, with state of a later form.
+            plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
+            plugins.put("hostile.wasm", &hostile(2).unwrap()).unwrap();
+            load.finish();
+            wait_swaps(&host, "hostile", "swapped", 3.0);
+            run.assert_exact(&[&host]);
+            run.assert_counted(&[&host], &[]);
+            assert_eq!(host.get("/health/live").unwrap().status, 200);
+        });
+    }
+}
+
+/// Trades of one token kill a plugin; all others count.
+fn poisoned(of_test: u64, does: &str) {
+    for number in 0..runs(1) {
+        let run = &Run::new("poison", seed(of_test, number), Shape::Arrays, Memory::Volatile);
+        let (token, trades) = run.token_with(20..100);
+        let plugins = PluginsDir::new().unwrap();
+        plugins.put("hostile.wasm", &hostile(1).unwrap()).unwrap();
+        let deed = format!(r#"{{"at":"process","do":"{does}","token":"{token}"}}"#);
+        plugins.put("hostile.json", deeds(&deed).as_bytes()).unwrap();
+        let pace = &Pace::default();
+        thread::scope(|scope| {
+            let load = Load::start(scope, run, pace, Duration::from_secs(12));
+            let host = Host::start(&settings(run, &plugins, "0s")).unwrap();
+            load.finish();
+            run.assert_exact(&[&host]);
+            run.assert_counted(&[&host], &[&token]);
+            let quarantined = host.metric("aggregator_quarantined_total{plugin=\"hostile\"}");
+            assert_eq!(quarantined, Some(trades as f64));
+            let faults = host
+                .metric("aggregator_plugin_faults_total{plugin=\"hostile\",stage=\"process\"}")
+                .unwrap_or(0.0);
+            // One that names the trade dies of it once, one that does not a second time.
+            let most = if does == "panic" { trades } else { 2 * trades };
+            assert!(faults <= most as f64, "{faults} failures for {trades} trades");
+            host.wait_ready(LIMIT).unwrap();
+        });
+    }
+}
+
+#[test]
+fn trades_that_kill_a_plugin_which_names_them_are_quarantined_and_all_others_count() {
+    poisoned(44, "panic");
+}
+
+#[test]
+fn trades_that_kill_a_plugin_without_a_word_are_found_and_all_others_count() {
+    poisoned(45, "trap");
+}
