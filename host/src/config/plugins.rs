@@ -21,7 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PLUGIN_CACHE_DIR",
         "",
         "The directory for compiled plugins, private to this service. Empty: aggregator under \
-         $XDG_CACHE_HOME or ~/.cache; without a home there is no cache. (Not used yet.)",
+         $XDG_CACHE_HOME or ~/.cache; without a home there is no cache.",
     ),
     Setting::new("PLUGIN_DEADLINE", "1s", "How long one call of a plugin may take: 1ms to 5m."),
     Setting::new("PLUGIN_MEMORY_MB", "256", "The most memory of one plugin instance, in MiB: 1 to 4096."),
@@ -30,15 +30,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "60s",
         "How long the old version of a plugin stays ready after a swap: 0s to 24h. (Not used yet.)",
     ),
-    Setting::new(
-        "PLUGIN_COMPILE_TIMEOUT",
-        "180s",
-        "How long compiling a plugin may take: 1s to 1h. (Not used yet.)",
-    ),
+    Setting::new("PLUGIN_COMPILE_TIMEOUT", "180s", "How long compiling a plugin may take: 1s to 1h."),
     Setting::new(
         "PLUGIN_UPLOAD_MAX",
         "32MiB",
-        "The largest plugin that HTTP takes: 1KiB to 1GiB. (Not used yet.)",
+        "The largest component that is taken as a plugin: 1KiB to 1GiB.",
     ),
     Setting::new(
         "TIME_WINDOWS",
@@ -69,7 +65,7 @@ pub struct Plugins {
     pub probation: Duration,
     /// How long compiling may take.
     pub compile_timeout: Duration,
-    /// The largest component that HTTP takes, in bytes.
+    /// The largest component that is taken, in bytes.
     pub upload_max: usize,
     /// The windows of the default plugin as they were set; valid with `resolution`.
     pub time_windows: String,

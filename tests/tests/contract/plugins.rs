@@ -3,6 +3,7 @@
 //! The invariant: a second plugin changes nothing in the first one's results.
 
 use std::fs;
+use std::path::Path;
 
 use aggregator_tests::compare::close;
 use aggregator_tests::host::Host;
@@ -10,6 +11,7 @@ use aggregator_tests::oracle::Oracle;
 use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::stream::{Message, Options, Shape, Stream};
 use aggregator_tests::{paths, wait};
+use hostile::manifest::Manifest;
 
 use crate::rig::{DEFAULT_WINDOWS, LIMIT, Rig, oracle, wait_drained, wait_final};
 
@@ -73,4 +75,46 @@ fn the_exported_default_plugin_gives_the_same_results_as_the_embedded_one() {
     let host = Host::start(&settings).unwrap();
     wait_drained(&host, 2_000);
     wait_final(&oracle, &mut rig.connect(), Encoding::Json, |_| oracle.newest_ms());
+}
+
+/// The hostile component under another name, with one deed.
+fn put_hostile(directory: &Path, name: &str, deed: &str) {
+    let mut wasm = fs::read(paths::component("hostile").unwrap()).unwrap();
+    let own = name.to_owned();
+    Manifest { result_key: own.clone(), name: own, ..Manifest::default() }.write(&mut wasm).unwrap();
+    fs::write(directory.join(format!("{name}.wasm")), wasm).unwrap();
+    fs::write(directory.join(format!("{name}.json")), format!(r#"{{"does":[{deed}]}}"#)).unwrap();
+}
+
+#[test]
+fn hostile_plugins_change_nothing_in_the_results_of_the_default_one() {
+    let options = Options { tokens: 50, ..Options::new(53, Shape::Arrays, 5_000) };
+    let messages: Vec<Message> = Stream::new(&options).collect();
+    let oracle = oracle(DEFAULT_WINDOWS, &messages);
+    let directory = tempfile::tempdir().unwrap();
+    let hostile = [
+        ("loops", r#"{"at":"process","do":"loop"}"#, "took longer than PLUGIN_DEADLINE"),
+        ("lies", r#"{"at":"flush","do":"unknown"}"#, "was never given to it"),
+        ("babbles", r#"{"at":"flush","do":"not-utf8"}"#, "not valid UTF-8"),
+        ("asks", r#"{"at":"flush","do":"more"}"#, "says that there is more"),
+        ("grows", r#"{"at":"flush","do":"grow"}"#, "PLUGIN_MEMORY_MB"),
+    ];
+    for (name, deed, _) in hostile {
+        put_hostile(directory.path(), name, deed);
+    }
+    let rig = Rig::new("hostile", 4);
+    rig.send(&messages);
+    let settings = rig
+        .event()
+        .with("PLUGINS_DIR", &directory.path().display().to_string())
+        .with("PLUGIN_DEADLINE", "100ms")
+        .with("PLUGIN_MEMORY_MB", "16");
+    let host = Host::start(&settings).unwrap();
+    wait_drained(&host, 5_000);
+    wait_final(&oracle, &mut rig.connect(), Encoding::Json, |_| oracle.newest_ms());
+    let log = host.log();
+    for (name, _, words) in hostile {
+        let said = log.iter().any(|line| line["plugin"] == name && line.to_string().contains(words));
+        assert!(said, "no line says why {name} failed");
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use aggregator::digest;
 use aggregator::plugin::catalog::DEFAULT_COMPONENT;
 use aggregator::plugin::workshop::{Busy, Workshop};
 use aggregator::plugin::{Candidate, Cause, Loader, Refusal, ResultKeys};
-use aggregator_tests::wait;
+use aggregator_tests::{paths, process, wait};
 
 use crate::stand::{config, loader, slow_component};
 
@@ -165,4 +166,40 @@ fn a_workshop_loads_and_refuses() {
             });
         }
     });
+}
+
+#[test]
+fn a_compilation_ends_with_the_service_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("slow.wasm"), slow_component()).unwrap();
+    let mut service = Command::new(paths::aggregator().unwrap())
+        .arg("check")
+        .current_dir(dir.path())
+        .env_clear()
+        .env("PLUGINS_DIR", dir.path())
+        .env("SECRET", "a canary")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", service.id());
+    let compiling = |pid: &str| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line == b"aggregator\0compile-component\0"
+    };
+    let child = wait::until("a child that compiles the slow component", LIMIT, || {
+        let pid = fs::read_to_string(&children).ok()?.split_whitespace().next()?.to_owned();
+        // The default plugin comes first.
+        let cpu = process::usage(pid.parse().ok()?).ok()?.cpu;
+        (compiling(&pid) && cpu > Duration::from_millis(500)).then_some(pid)
+    })
+    .unwrap();
+    // Nothing of the service's surroundings is in it, and it stands behind everything else.
+    assert_eq!(fs::read(format!("/proc/{child}/environ")).unwrap(), b"");
+    let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
+    let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16);
+    assert_eq!(nice, Some("19"));
+    service.kill().unwrap();
+    service.wait().unwrap();
+    // An orphan may stay as a zombie where nobody buries it; a zombie has no command line.
+    wait::until_true("the end of the child", LIMIT, || !compiling(&child)).unwrap();
 }

@@ -75,9 +75,11 @@ fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
 fn restrain() -> rustix::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::nice(19)?;
-    let most = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    rustix::process::setrlimit(Resource::As, most(MEMORY_BYTES))?;
-    rustix::process::setrlimit(Resource::Core, most(0))?;
+    for (resource, most) in [(Resource::As, MEMORY_BYTES), (Resource::Core, 0)] {
+        // Whoever started the service may have set less, which cannot be raised.
+        let limit = rustix::process::getrlimit(resource).maximum.map_or(most, |set| set.min(most));
+        rustix::process::setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
+    }
     // Where the kernel does not let a process say so, it chooses as it always does.
     drop(std::fs::write("/proc/self/oom_score_adj", "1000"));
     Ok(())
