@@ -1,6 +1,6 @@
 //! From a component's bytes to machine code: taken from the cache, or compiled by a child process.
 //!
-//! Not for judging components, which [`super::loader`] does before and after. A cache that cannot be used
+//! Not for judging components, which [`super::Loader`] does before and after. A cache that cannot be used
 //! costs a warning and a compilation at each start, nothing else.
 //!
 //! Invariant: machine code that is loaded comes from a child of this process, or from a file that such a
