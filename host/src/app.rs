@@ -18,13 +18,13 @@ use crate::clock::WallClock;
 use crate::config::{Config, Partitioning};
 use crate::health::{Health, Part};
 use crate::http;
-use crate::kafka::{DeadLetterTopic, OutputTopic, Source};
+use crate::kafka::{self, DeadLetterTopic, OutputTopic, Source};
 use crate::lease::{LeaseKeeper, Lost};
 use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::{
-    FlushRules, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
+    FlushRules, Horizon, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
 };
 use crate::plugin::catalog::{Lineup, Running};
 use crate::plugin::directory::{Directory, Watcher};
@@ -113,7 +113,11 @@ impl App {
             }
             None => (None, None),
         };
-        let rejections = Arc::new(Rejections::new(Arc::clone(&metrics), letters, undelivered));
+        let rejections = Rejections::new(Arc::clone(&metrics), letters, undelivered);
+        let rejections = match config.pipeline.partitioning {
+            Partitioning::Repartition => Arc::new(rejections.of_parcels()),
+            Partitioning::Shuffle | Partitioning::ByToken => Arc::new(rejections),
+        };
         let writing = writing(&config, store, metrics, health)?;
         let shared = Arc::new(shared(&config, plugins.running, workers, rejections, writing, &runtime)?);
         let pipeline = Pipeline::start(Arc::clone(&shared)).map_err(internal)?;
@@ -240,6 +244,8 @@ impl Terms<'_> {
         };
         self.recognise().await;
         self.adopt().await;
+        let horizon = Horizon::longest(&self.shared.changes.running());
+        kafka::prepare(self.config, horizon, &self.shared.health).await;
         let source = Source::start(self.config, self.pipeline.intake()).map_err(internal)?;
         Ok(Term { source, lease })
     }
@@ -344,7 +350,7 @@ fn layout_record(config: &Config) -> LayoutRecord {
     let (mode, shards) = match pipeline.partitioning {
         Partitioning::Shuffle => ("shuffle", pipeline.shards),
         Partitioning::ByToken => ("by-token", 0),
-        Partitioning::Repartition => ("repartition", 0),
+        Partitioning::Repartition => ("repartition", pipeline.shards),
     };
     LayoutRecord { mode: mode.to_owned(), shards, topic: config.kafka.topic.clone(), topic_id: None }
 }

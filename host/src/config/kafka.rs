@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::parse::{self, Parsed};
-use super::pipeline::ClockMode;
+use super::pipeline::{ClockMode, Partitioning};
 use super::reader::Reader;
 use super::security::KafkaSecurity;
 use super::setting::Setting;
@@ -15,8 +15,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "KAFKA_CONSUMER_GROUP",
         "aggregator-service",
-        "The consumer group. Offsets are committed under it; with PARTITIONING=by-token, hosts with the \
-         same group share the work.",
+        "The consumer group. Offsets are committed under it; with PARTITIONING=by-token or repartition, \
+         hosts with the same group share the work.",
     ),
     Setting::new(
         "KAFKA_GROUP_INSTANCE_ID",
@@ -90,9 +90,25 @@ const START_FROM: &[(&str, StartFrom)] = &[
 ];
 
 impl Kafka {
+    /// The topic between the two hops of [`Partitioning::Repartition`]. It, the groups and the names of
+    /// transactions begin with the group, so that one rule of the broker can allow them all.
+    pub fn hop_topic(&self) -> String {
+        hop_topic(&self.group, &self.topic)
+    }
+
+    /// The consumer group of the second hop.
+    pub fn hop_group(&self) -> String {
+        format!("{}-repartition", self.group)
+    }
+
     /// Reads this part; `clock` decides where reading starts by default, and the longest message is
     /// a setting of the pipeline.
-    pub(super) fn read(from: &mut Reader<'_>, clock: ClockMode, max_message_bytes: usize) -> Option<Self> {
+    pub(super) fn read(
+        from: &mut Reader<'_>,
+        clock: ClockMode,
+        partitioning: Partitioning,
+        max_message_bytes: usize,
+    ) -> Option<Self> {
         let brokers = from.value("KAFKA_BROKERS", brokers);
         let topic = from.value("KAFKA_TOPIC", parse::topic);
         let group = from.value("KAFKA_CONSUMER_GROUP", parse::label);
@@ -106,6 +122,15 @@ impl Kafka {
         let dead_letter_topic = from.optional("KAFKA_DEAD_LETTER_TOPIC", parse::topic);
         let output_topic = from.optional("KAFKA_OUTPUT_TOPIC", parse::topic);
         distinct_topics(from, &topic, &dead_letter_topic, &output_topic);
+        if let (Partitioning::Repartition, Some(group), Some(topic)) = (partitioning, &group, &topic)
+            && parse::topic(&hop_topic(group, topic)).is_err()
+        {
+            from.refuse(
+                "KAFKA_CONSUMER_GROUP",
+                "with PARTITIONING=repartition it begins a topic's name: allowed are letters, digits, dots, \
+                 underscores and hyphens, and 236 of them together with KAFKA_TOPIC",
+            );
+        }
         let security = KafkaSecurity::read(from);
         Some(Self {
             brokers: brokers?,
@@ -120,6 +145,10 @@ impl Kafka {
             security: security?,
         })
     }
+}
+
+fn hop_topic(group: &str, topic: &str) -> String {
+    format!("{group}-{topic}-repartition")
 }
 
 /// What is read and written in the same topic would go round in circles.

@@ -86,8 +86,9 @@ impl Config {
         let pipeline = Pipeline::read(&mut from);
         // An unreadable pipeline is a problem of its own; defaults then let the other checks go on.
         let clock = pipeline.as_ref().map_or(ClockMode::Wall, |p| p.clock);
+        let partitioning = pipeline.as_ref().map_or(Partitioning::Shuffle, |p| p.partitioning);
         let max_message_bytes = pipeline.as_ref().map_or(0, |p| p.max_message_bytes);
-        let kafka = Kafka::read(&mut from, clock, max_message_bytes);
+        let kafka = Kafka::read(&mut from, clock, partitioning, max_message_bytes);
         let redis = Redis::read(&mut from);
         let plugins = Plugins::read(&mut from);
         let output = Output::read(&mut from);

@@ -17,10 +17,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "PARTITIONING",
         "shuffle",
-        "How trades are spread over partitions: shuffle (right for any feed) or by-token (the producer \
-         keys by token, so that several hosts can share the topic).",
+        "How trades are spread over partitions: shuffle (right for any feed), by-token (the producer \
+         keys by token, so that several hosts can share the topic) or repartition (several hosts share \
+         any feed by a topic of their own).",
     ),
-    Setting::new("SHARDS", "16", "Shards with PARTITIONING=shuffle: 1 to 1024."),
+    Setting::new(
+        "SHARDS",
+        "16",
+        "Shards with PARTITIONING=shuffle or repartition: 1 to 1024. With repartition they are the \
+         partitions of the topic between the hops.",
+    ),
     Setting::new("MAX_WORKERS", "0", "The most worker threads, up to 1024. 0: one for each core."),
     Setting::new("FLUSH_INTERVAL", "100ms", "How often changed results are written: 1ms to 10s."),
     Setting::new(
@@ -60,7 +66,7 @@ pub struct Pipeline {
     pub clock: ClockMode,
     /// How trades are spread over partitions.
     pub partitioning: Partitioning,
-    /// The number of shards with [`Partitioning::Shuffle`].
+    /// The number of shards, unless it is that of the partitions ([`Partitioning::ByToken`]).
     pub shards: u32,
     /// The most worker threads; none for one per core.
     pub max_workers: Option<usize>,
@@ -96,21 +102,23 @@ pub enum Partitioning {
     Shuffle,
     /// By token; a shard is a partition.
     ByToken,
-    /// In any way on the source, by token on an internal topic. Not available yet: no configuration
-    /// has it.
+    /// In any way on the source, by token on a topic that the hosts of a group fill for each other.
     Repartition,
 }
 
 const CLOCKS: &[(&str, ClockMode)] = &[("wall", ClockMode::Wall), ("event", ClockMode::Event)];
 
-const PARTITIONINGS: &[(&str, Partitioning)] =
-    &[("shuffle", Partitioning::Shuffle), ("by-token", Partitioning::ByToken)];
+const PARTITIONINGS: &[(&str, Partitioning)] = &[
+    ("shuffle", Partitioning::Shuffle),
+    ("by-token", Partitioning::ByToken),
+    ("repartition", Partitioning::Repartition),
+];
 
 impl Pipeline {
     /// Reads this part.
     pub(super) fn read(from: &mut Reader<'_>) -> Option<Self> {
         let clock = from.value("CLOCK", parse::choice(CLOCKS));
-        let partitioning = from.value("PARTITIONING", partitioning);
+        let partitioning = from.value("PARTITIONING", parse::choice(PARTITIONINGS));
         let shards = from.value("SHARDS", parse::number(1..=1024));
         if partitioning == Some(Partitioning::ByToken) && from.given("SHARDS").is_some() {
             from.warn("SHARDS", "is ignored: with PARTITIONING=by-token a shard is a partition");
@@ -137,12 +145,6 @@ impl Pipeline {
             memory_limit: memory_limit_mib.filter(|mib| *mib > 0).map(|mib: u64| mib << 20),
         })
     }
-}
-
-fn partitioning(text: &str) -> Parsed<Partitioning> {
-    let later = text.eq_ignore_ascii_case("repartition");
-    let more = if later { "; repartition is not available in this version" } else { "" };
-    parse::choice(PARTITIONINGS)(text).map_err(|allowed| format!("{allowed}{more}"))
 }
 
 fn checkpoint_interval(text: &str) -> Parsed<Option<Duration>> {

@@ -150,11 +150,17 @@ fn all_problems_are_in_one_report() {
 }
 
 #[test]
-fn a_partitioning_that_is_not_there_yet_is_refused_and_says_so() {
-    let report = Config::from_map(&map(&[("PARTITIONING", "repartition")])).unwrap_err().to_string();
-    let wanted = "PARTITIONING=\"repartition\": allowed is one of shuffle, by-token; repartition is not \
-                  available in this version";
-    assert!(report.contains(wanted), "{report}");
+fn a_repartitioned_feed_names_a_topic_and_a_group_after_its_own_group() {
+    let kafka = config(&[("PARTITIONING", "repartition"), ("KAFKA_CONSUMER_GROUP", "live")]).kafka;
+    assert_eq!(kafka.hop_topic(), "live-trade-info-repartition");
+    assert_eq!(kafka.hop_group(), "live-repartition");
+    for group in ["a b", &"x".repeat(240)] {
+        assert_eq!(
+            refused(&[("PARTITIONING", "repartition"), ("KAFKA_CONSUMER_GROUP", group)]),
+            ["KAFKA_CONSUMER_GROUP"]
+        );
+        assert_eq!(config(&[("KAFKA_CONSUMER_GROUP", group)]).kafka.group, group);
+    }
     assert_eq!(refused(&[("PARTITIONING", "by-tokens")]), ["PARTITIONING"]);
 }
 

@@ -41,6 +41,12 @@ fn observe(state: &State) -> Observed {
     let partitions = state.board.partitions();
     Observed {
         lag: partitions.iter().filter_map(|(id, status)| Some((*id, status.lag?))).collect(),
+        source_lag: state
+            .sources
+            .partitions()
+            .iter()
+            .filter_map(|(id, status)| Some((*id, status.undecoded()?)))
+            .collect(),
         clock_lag_s: shards
             .iter()
             .filter_map(|(id, status)| Some((*id, state.behind_seconds(status.clock_ms?))))

@@ -43,6 +43,21 @@ pub(super) async fn partitions(Extract(state): Extract<Arc<State>>) -> Json<Valu
             })
         })
         .collect();
+    let sources = state.sources.partitions().into_iter();
+    let sources: Vec<Value> = sources
+        .map(|(partition, status)| {
+            json!({
+                "partition": partition,
+                "state": status.state,
+                "fetched": status.fetched,
+                "sent": status.decoded,
+                "end": status.end,
+                "lag": status.undecoded(),
+                "newest": status.newest_ms.map(rfc3339::text),
+                "problem": status.problem,
+            })
+        })
+        .collect();
     let checkpoints = state.board.checkpoints().into_iter();
     let checkpoints: Vec<Value> = checkpoints
         .map(|checkpoint| {
@@ -56,7 +71,11 @@ pub(super) async fn partitions(Extract(state): Extract<Arc<State>>) -> Json<Valu
             })
         })
         .collect();
-    Json(json!({ "partitions": partitions, "shards": shards, "checkpoints": checkpoints }))
+    let mut answer = json!({ "partitions": partitions, "shards": shards, "checkpoints": checkpoints });
+    if !sources.is_empty() {
+        answer["sources"] = sources.into();
+    }
+    Json(answer)
 }
 
 /// `GET /rejections`

@@ -46,6 +46,7 @@ fn state() -> State {
         rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
         metrics,
         health: Arc::new(health),
+        sources: Arc::default(),
         board: Arc::new(board),
         store: Arc::new(Store::memory()),
         clock,

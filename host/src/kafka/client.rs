@@ -18,13 +18,15 @@ const CATCH_UP_PREFETCH_KIB: usize = 4_096;
 const ANSWER_BYTES: usize = 100_000_000;
 /// The longest message that librdkafka sends by default, in bytes.
 const MESSAGE_BYTES: usize = 1_000_000;
+/// The shortest time after which the broker gives a transaction up.
+const SHORTEST_TRANSACTION: Duration = Duration::from_secs(10);
 /// More than the headers of a dead letter and its frame ever take.
 const LETTER_HEAD_BYTES: usize = 16 << 10;
 /// How much of dead letters may wait for the broker, beside one of the longest, in KiB.
 const LETTERS_KIB: usize = 32_768;
 
 /// What every client needs.
-fn common(config: &Kafka) -> ClientConfig {
+pub(super) fn common(config: &Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.brokers)
@@ -82,7 +84,7 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.wait.max.ms", "100")
         .set("allow.auto.create.topics", "false");
-    if partitioning == Partitioning::ByToken {
+    if partitioning != Partitioning::Shuffle {
         client
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", millis(config.session_timeout))
@@ -117,6 +119,26 @@ pub(super) fn producer(config: &Kafka) -> ClientConfig {
         .set("linger.ms", "20")
         .set("compression.type", "lz4")
         .set("message.timeout.ms", "300000");
+    client
+}
+
+/// A producer that writes in transactions under a name of its own.
+pub(super) fn transactional_producer(config: &Kafka, name: &str) -> ClientConfig {
+    // A transaction that its host cannot end is ended by the broker after this time; it is longer than
+    // any single request may take.
+    let timeout = millis(config.session_timeout.max(SHORTEST_TRANSACTION));
+    let letter_bytes = config.max_message_bytes + LETTER_HEAD_BYTES;
+    let mut client = producer(config);
+    client
+        .set("transactional.id", name)
+        .set("transaction.timeout.ms", &timeout)
+        .set("message.timeout.ms", &timeout)
+        .set("message.max.bytes", MESSAGE_BYTES.max(letter_bytes).to_string())
+        // As for other dead letters: what is longer travels alone.
+        .set("batch.size", "65536")
+        // What waits is bounded by whoever fills transactions.
+        .set("queue.buffering.max.messages", "1000000")
+        .set("linger.ms", "0");
     client
 }
 

@@ -16,6 +16,7 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::util::IntoOpaque;
 
 use super::{ClientError, client, context};
 use crate::config::Kafka;
@@ -94,12 +95,13 @@ impl Shortened {
             "Dead letter too long for its topic; sent without text"
         );
         let headers = letter.headers().map(BorrowedHeaders::detach).unwrap_or_default();
-        Self {
-            place,
-            headers: headers.insert(Header { key: "truncated", value: Some(&bytes.to_string()) }),
-            timestamp_ms: letter.timestamp().to_millis(),
-        }
+        Self { place, headers: truncated(headers, bytes), timestamp_ms: letter.timestamp().to_millis() }
     }
+}
+
+/// Says in the headers that a letter of so many bytes goes without its text.
+fn truncated(headers: OwnedHeaders, bytes: usize) -> OwnedHeaders {
+    headers.insert(Header { key: "truncated", value: Some(&bytes.to_string()) })
 }
 
 /// Whether a letter would be taken if it were shorter.
@@ -140,7 +142,10 @@ impl DeadLetterTopic {
 fn deliver(producer: &BaseProducer<Deliveries>, letters: &Receiver<DeadLetter>, topic: &str, source: &str) {
     loop {
         match letters.recv_timeout(Duration::from_millis(100)) {
-            Ok(letter) => send(producer, record(topic, source, &letter)),
+            Ok(letter) => {
+                let place = Box::new(letter.place());
+                send(producer, record(topic, source, &letter, place, false));
+            }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
         }
@@ -160,8 +165,14 @@ fn deliver(producer: &BaseProducer<Deliveries>, letters: &Receiver<DeadLetter>, 
     }
 }
 
-/// A letter as it is sent.
-fn record<'a>(topic: &'a str, source: &str, letter: &'a DeadLetter) -> BaseRecord<'a, (), [u8], Place> {
+/// A letter as it is sent, with its text or without.
+pub(super) fn record<'a, O: IntoOpaque>(
+    topic: &'a str,
+    source: &str,
+    letter: &'a DeadLetter,
+    opaque: O,
+    short: bool,
+) -> BaseRecord<'a, (), [u8], O> {
     let (partition, offset, index) =
         (letter.partition.to_string(), letter.offset.to_string(), letter.index.to_string());
     let headers = [
@@ -173,8 +184,11 @@ fn record<'a>(topic: &'a str, source: &str, letter: &'a DeadLetter) -> BaseRecor
     ]
     .into_iter()
     .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-    let place = Box::new(letter.place());
-    let mut record = BaseRecord::with_opaque_to(topic, place).payload(&letter.payload[..]).headers(headers);
+    let (payload, headers) = match short {
+        true => (&[][..], truncated(headers, letter.payload.len())),
+        false => (&letter.payload[..], headers),
+    };
+    let mut record = BaseRecord::with_opaque_to(topic, opaque).payload(payload).headers(headers);
     record.timestamp = letter.timestamp_ms;
     record
 }

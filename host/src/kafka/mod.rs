@@ -15,6 +15,7 @@ mod offsets;
 mod output;
 mod partition;
 mod reader;
+mod repartition;
 mod resume;
 
 use std::sync::Arc;
@@ -28,13 +29,16 @@ pub use check::connect;
 pub use dead_letter::DeadLetterTopic;
 pub use output::OutputTopic;
 
-use crate::config::{ClockMode, Config, Partitioning, StartFrom};
+use crate::config::{ClockMode, Config, Kafka, Partitioning, StartFrom};
 use crate::pipeline::{Horizon, Intake, Shared};
 use catch_up::CatchUp;
 use context::Context;
 use offsets::{Inquiry, Offsets, StartRules};
 use partition::ProgressRules;
 use reader::{Control, Reader};
+use repartition::FirstHop;
+
+pub use repartition::prepare;
 
 /// A Kafka client that could not be made; who must act: the operator, by the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -52,43 +56,87 @@ impl ClientError {
 
 /// The running readers.
 pub struct Source {
-    control: Sender<Control>,
-    thread: JoinHandle<()>,
+    reading: Reading,
     catch_up: Option<CatchUp>,
+    /// Where the feed is repartitioned: what reads the source, and fills the topic that the others read.
+    first_hop: Option<FirstHop>,
 }
 
 impl Source {
     /// Starts reading; a broker that is away is waited for.
     pub fn start(config: &Config, intake: Intake) -> Result<Self, ClientError> {
+        let hops = config.pipeline.partitioning == Partitioning::Repartition;
+        let stream = if hops { repartition::second_hop(config) } else { Stream::of(config, "") };
+        let start_rules = start_rules(config, &stream.kafka, intake.shared());
+        let catch_up = CatchUp::start(&stream.kafka, intake.clone(), start_rules, stream.rules)
+            .map_err(|error| ClientError::new(&config.kafka, error))?;
+        let first_hop = if hops { Some(FirstHop::start(config, &intake)?) } else { None };
+        let reading = Reading::start(config, stream, intake)?;
+        Ok(Self { reading, catch_up: Some(catch_up), first_hop })
+    }
+
+    /// Stops reading: after this, nothing new enters the lanes.
+    pub fn stop_reading(&mut self) {
+        if let Some(first_hop) = self.first_hop.take() {
+            first_hop.close();
+        }
+        self.catch_up = None;
+        self.reading.stop();
+    }
+
+    /// Commits what was written and leaves the group.
+    pub fn close(self) {
+        self.reading.close();
+    }
+}
+
+/// What is read, and by which rules.
+struct Stream {
+    kafka: Kafka,
+    /// For health, where there are several; empty: the main one.
+    name: &'static str,
+    rules: ProgressRules,
+}
+
+impl Stream {
+    /// The topic with the trades.
+    fn of(config: &Config, name: &'static str) -> Self {
+        Self { kafka: config.kafka.clone(), name, rules: ProgressRules::of(config) }
+    }
+}
+
+/// A running reader.
+struct Reading {
+    consumer: Arc<BaseConsumer<Context>>,
+    control: Sender<Control>,
+    thread: JoinHandle<()>,
+}
+
+impl Reading {
+    fn start(config: &Config, stream: Stream, intake: Intake) -> Result<Self, ClientError> {
+        let Stream { kafka, name, rules } = stream;
         let failed = |reason: &dyn std::fmt::Display| ClientError::new(&config.kafka, reason);
         let shared = Arc::clone(intake.shared());
         let context = Context::new(Arc::clone(&shared.metrics));
-        let settings = client::consumer(&config.kafka, config.pipeline.partitioning);
+        let partitioning = config.pipeline.partitioning;
+        let settings = client::consumer(&kafka, partitioning);
         let consumer =
             BaseConsumer::from_config_and_context(&settings, context).map_err(|error| failed(&error))?;
         let consumer = Arc::new(consumer);
+        let reading = Arc::clone(&consumer);
         let (control, controlled) = crossbeam_channel::bounded(2);
-        let kafka = config.kafka.clone();
-        let pipeline = &config.pipeline;
-        let start_rules = start_rules(config, &shared);
-        let rules = ProgressRules {
-            clock: pipeline.clock,
-            live_lag_ms: i64::try_from(pipeline.live_lag.as_millis()).unwrap_or(i64::MAX),
-        };
-        let catch_up = CatchUp::start(&config.kafka, intake.clone(), start_rules.clone(), rules)
-            .map_err(|error| failed(&error))?;
-        let grouped = pipeline.partitioning == Partitioning::ByToken;
+        let start_rules = start_rules(config, &kafka, &shared);
+        let kind = (partitioning != Partitioning::Shuffle, name);
         let run = move || {
             let inquiry = Inquiry {
-                consumer: Arc::clone(&consumer),
+                consumer: Arc::clone(&reading),
                 rules: start_rules,
                 health: Arc::clone(&shared.health),
+                stream: name,
                 reader: thread::current(),
             };
             match Offsets::start(inquiry) {
-                Ok(offsets) => {
-                    Reader::new(kafka, consumer, intake, offsets, rules, controlled, grouped).run()
-                }
+                Ok(offsets) => Reader::new(kafka, reading, intake, offsets, rules, controlled, kind).run(),
                 Err(error) => {
                     tracing::error!(%error, fatal = true, "Thread for offsets not started")
                 }
@@ -98,12 +146,11 @@ impl Source {
             .name("kafka-reader".to_owned())
             .spawn(run)
             .map_err(|error| failed(&error))?;
-        Ok(Self { control, thread, catch_up: Some(catch_up) })
+        Ok(Self { consumer, control, thread })
     }
 
     /// Stops reading: after this, nothing new enters the lanes.
-    pub fn stop_reading(&mut self) {
-        self.catch_up = None;
+    fn stop(&self) {
         let (done, answer) = crossbeam_channel::bounded(1);
         if self.control.send(Control::StopReading(done)).is_ok() {
             self.thread.thread().unpark();
@@ -112,7 +159,9 @@ impl Source {
     }
 
     /// Commits what was written and leaves the group.
-    pub fn close(self) {
+    fn close(self) {
+        // The reader has the last handle of the consumer: the group is left when it ends.
+        drop(self.consumer);
         drop(self.control.send(Control::Close));
         self.thread.thread().unpark();
         if self.thread.join().is_err() {
@@ -121,11 +170,11 @@ impl Source {
     }
 }
 
-fn start_rules(config: &Config, shared: &Arc<Shared>) -> StartRules {
+fn start_rules(config: &Config, kafka: &Kafka, shared: &Arc<Shared>) -> StartRules {
     let max_future_ms = i64::try_from(config.pipeline.max_future.as_millis()).unwrap_or(0);
-    let (shared, start_from) = (Arc::clone(shared), config.kafka.start_from);
+    let (shared, start_from) = (Arc::clone(shared), kafka.start_from);
     StartRules {
-        topic: config.kafka.topic.clone(),
+        topic: kafka.topic.clone(),
         start_from,
         skips: config.pipeline.clock == ClockMode::Wall && start_from == StartFrom::CheckpointOrHorizon,
         horizon_begins: Arc::new(move || {

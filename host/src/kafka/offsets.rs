@@ -58,6 +58,8 @@ pub(super) struct Inquiry {
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     pub(super) rules: StartRules,
     pub(super) health: Arc<Health>,
+    /// Which of several streams it is, for health.
+    pub(super) stream: &'static str,
     pub(super) reader: Thread,
 }
 
@@ -110,7 +112,7 @@ impl Inquiry {
             let spans = loop {
                 match self.spans(&question) {
                     Ok(spans) => break spans,
-                    Err(words) => self.health.fail(Part::Kafka, "", &words),
+                    Err(words) => self.health.fail(Part::Kafka, self.stream, &words),
                 }
                 thread::sleep(wait);
                 wait = (wait * 2).min(BACKOFF.1);

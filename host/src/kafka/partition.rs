@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::native::{PartitionQueue, Taken};
-use crate::config::ClockMode;
+use crate::config::{ClockMode, Config};
 use crate::pipeline::batch::{Fetch, OwnedRecords, Progress, Records};
 use crate::pipeline::lane::LaneSender;
 
@@ -24,6 +24,14 @@ pub(super) struct ProgressRules {
     pub(super) clock: ClockMode,
     /// With a wall clock: how old the newest record read may be until a live partition is behind.
     pub(super) live_lag_ms: i64,
+}
+
+impl ProgressRules {
+    /// The rules of the trades' own topic.
+    pub(super) fn of(config: &Config) -> Self {
+        let live_lag_ms = i64::try_from(config.pipeline.live_lag.as_millis()).unwrap_or(i64::MAX);
+        Self { clock: config.pipeline.clock, live_lag_ms }
+    }
 }
 
 /// The state of one assigned partition.

@@ -243,6 +243,7 @@ mod tests {
         metrics.sample();
         let observed = Observed {
             lag: vec![(2, 7)],
+            source_lag: Vec::new(),
             clock_lag_s: vec![(0, 1.5)],
             checkpoint_age_s: vec![(0, 2.5)],
             active_tokens: 5,

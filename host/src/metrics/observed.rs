@@ -12,6 +12,8 @@ use super::{Maker, Process};
 pub struct Observed {
     /// Lag by partition.
     pub lag: Vec<(i32, i64)>,
+    /// Lag by partition of a repartitioned feed's source.
+    pub source_lag: Vec<(i32, i64)>,
     /// Seconds between the wall clock and each shard's T.
     pub clock_lag_s: Vec<(u32, f64)>,
     /// Seconds since each shard's oldest checkpoint was stored.
@@ -29,6 +31,7 @@ pub struct Observed {
 /// The gauges that show it.
 pub(super) struct ObservedGauges {
     lag_records: GaugeVec,
+    source_lag_records: GaugeVec,
     clock_lag_seconds: GaugeVec,
     checkpoint_age_seconds: GaugeVec,
     active_tokens: Gauge,
@@ -46,6 +49,11 @@ impl ObservedGauges {
             lag_records: make.gauges(
                 "aggregator_lag_records",
                 "Records not yet aggregated and written",
+                "partition",
+            )?,
+            source_lag_records: make.gauges(
+                "aggregator_source_lag_records",
+                "Records of a repartitioned feed's source not yet handed on",
                 "partition",
             )?,
             clock_lag_seconds: make.gauges(
@@ -71,6 +79,10 @@ impl ObservedGauges {
         self.lag_records.reset();
         for (partition, lag) in &observed.lag {
             self.lag_records.with_label_values(&[&partition.to_string()]).set(*lag as f64);
+        }
+        self.source_lag_records.reset();
+        for (partition, lag) in &observed.source_lag {
+            self.source_lag_records.with_label_values(&[&partition.to_string()]).set(*lag as f64);
         }
         self.clock_lag_seconds.reset();
         for (shard, lag_s) in &observed.clock_lag_s {

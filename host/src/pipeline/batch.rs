@@ -3,7 +3,10 @@
 //! Not for decoding. Invariant: the fetches of one partition follow each other without a gap or an
 //! overlap: each covers the offsets from `first` (the `next` of the one before) up to `next`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 /// One message as it stands in the source.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +32,7 @@ pub trait Records: Send + Sync {
 }
 
 /// How far a partition has been read, seen from its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Progress {
     /// Its backlog is still being read.
     #[default]
@@ -83,6 +86,54 @@ impl Mark {
     #[must_use]
     pub fn alone(self) -> Self {
         Self { first: self.next, ..self }
+    }
+}
+
+/// Where a partition of a repartitioned feed's source stands, told by the host that reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceMark {
+    /// The partition of the source.
+    pub partition: i32,
+    /// The first offset of it that was not read yet.
+    pub next: i64,
+    /// The largest event time read of it, in unix milliseconds.
+    pub newest_ms: Option<i64>,
+    /// Where it stands.
+    pub progress: Progress,
+    /// Whether it cannot be fetched, and is left out of the clocks.
+    pub absent: bool,
+    /// The wall time at which this was told, in unix milliseconds.
+    pub at_ms: i64,
+}
+
+/// What a batch tells of the source: the last mark of each partition that it has one of.
+#[derive(Debug, Clone, Default)]
+pub struct SourceMarks {
+    /// How many partitions the source has.
+    pub sources: u32,
+    /// Whether the marks were written after the partition that brings them was assigned here.
+    pub settled: bool,
+    marks: BTreeMap<i32, SourceMark>,
+}
+
+impl SourceMarks {
+    /// Nothing yet.
+    pub fn new(settled: bool) -> Self {
+        Self { settled, ..Self::default() }
+    }
+
+    /// Adds the marks of a parcel, in their order.
+    pub fn add(&mut self, sources: u32, marks: Vec<SourceMark>) {
+        self.sources = self.sources.max(sources);
+        for mark in marks {
+            let before = self.marks.get(&mark.partition).and_then(|known| known.newest_ms);
+            self.marks.insert(mark.partition, SourceMark { newest_ms: mark.newest_ms.max(before), ..mark });
+        }
+    }
+
+    /// The marks.
+    pub fn marks(&self) -> impl Iterator<Item = &SourceMark> {
+        self.marks.values()
     }
 }
 

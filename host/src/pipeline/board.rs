@@ -29,6 +29,13 @@ pub struct PartitionStatus {
     pub problem: Option<String>,
 }
 
+impl PartitionStatus {
+    /// Records that have not been decoded.
+    pub fn undecoded(&self) -> Option<i64> {
+        self.end.map(|end| (end - self.decoded).max(0))
+    }
+}
+
 /// What is known of a shard.
 #[derive(Debug, Clone, Default)]
 pub struct ShardStatus {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::batch::{Feed, Mark, Progress};
+use super::batch::{Feed, Mark, Progress, SourceMarks};
 use super::catch_up::Lag;
 use super::cell_clock::{CellClock, Now};
 use super::checkpoint::{Job, StatePage};
@@ -311,6 +311,14 @@ impl Cell {
             lag.met(partition);
             self.clock.take(live, now.monotonic_ms);
             self.lag.take_if(|lag| lag.is_over());
+        }
+    }
+
+    /// Takes what a batch tells of the source, before the batch's own mark.
+    pub(super) fn take_sources(&mut self, told: &SourceMarks, mark: &Mark, feed: Feed, now: Now) {
+        let has = mark.first < mark.next && mark.next <= self.takes_from(mark, feed);
+        if self.follows(mark, feed) && !has {
+            self.clock.take_sources(told, now.monotonic_ms);
         }
     }
 

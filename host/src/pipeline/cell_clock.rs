@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::batch::{Mark, Progress};
+use super::batch::{Mark, Progress, SourceMarks};
+use super::source_clock::Sources;
 use crate::config::ClockMode;
 use crate::store::{Head, SavedMark};
 
@@ -48,6 +49,8 @@ pub struct CellClock {
     saved: BTreeMap<i32, PartitionMark>,
     /// Where each assigned partition was begun.
     begun: BTreeMap<i32, i64>,
+    /// What moves T instead of the partitions, where the feed is repartitioned.
+    sources: Option<Sources>,
     /// Whether it starts where a checkpoint was taken.
     restored: bool,
     /// T in unix milliseconds; none before anything was read.
@@ -66,6 +69,7 @@ impl CellClock {
             marks: BTreeMap::new(),
             saved: BTreeMap::new(),
             begun: BTreeMap::new(),
+            sources: None,
             restored: false,
             now_ms: None,
             all_ended_at: None,
@@ -85,6 +89,14 @@ impl CellClock {
             self.set_absent(partition, mark.absent);
         }
         self.begun = former.begun;
+        if former.sources.is_some() && self.sources.is_none() {
+            self.follow_source();
+        }
+    }
+
+    /// Has marks of the source move T, none of which it has taken yet.
+    pub(super) fn follow_source(&mut self) {
+        self.sources = Some(Sources::default());
     }
 
     /// Where a partition was begun.
@@ -113,6 +125,7 @@ impl CellClock {
             ..PartitionMark::default()
         };
         self.restored = true;
+        self.sources = Sources::restored(&head.sources);
         self.saved = head.marks.iter().map(|saved| (saved.partition, mark(saved))).collect();
     }
 
@@ -133,6 +146,11 @@ impl CellClock {
         self.marks.iter().chain(&self.saved).map(saved).collect()
     }
 
+    /// What a checkpoint must say of the source.
+    pub(super) fn save_sources(&self) -> Vec<SavedMark> {
+        self.sources.as_ref().map(Sources::save).unwrap_or_default()
+    }
+
     /// Learns that a partition feeds this cell from `next` on. A cell that comes from a checkpoint
     /// keeps its own, later, element of the vector; `reset` says that its offsets mean nothing any more.
     pub fn assign(&mut self, partition: i32, next: i64, reset: bool) {
@@ -141,6 +159,9 @@ impl CellClock {
         let saved = PartitionMark { progress: Progress::Behind, absent: false, ..known.unwrap_or_default() };
         self.marks.insert(partition, PartitionMark { next, ..saved });
         self.begun.insert(partition, next);
+        if let Some(sources) = &mut self.sources {
+            sources.unsettle();
+        }
         self.all_ended_at = None;
         self.finished = false;
     }
@@ -163,6 +184,9 @@ impl CellClock {
         known.next = known.next.max(mark.next);
         known.newest_ms = known.newest_ms.max(mark.newest_ms);
         known.absent = false;
+        if self.sources.is_some() {
+            return;
+        }
         if self.mode == ClockMode::Event && mark.next > mark.first {
             // What was read counts before the partition leaves the minimum, even when both come at once.
             known.progress = Progress::Behind;
@@ -171,14 +195,30 @@ impl CellClock {
         if let Some(known) = self.marks.get_mut(&mark.partition) {
             known.progress = mark.progress;
         }
-        if self.marks.values().all(|m| m.progress == Progress::End) {
-            // New trades between two ends start the wait anew.
-            if self.all_ended_at.is_none() || mark.next > mark.first {
-                self.all_ended_at = Some(monotonic_ms);
-                self.finished = false;
-            }
-        } else {
+        let ended = self.marks.values().all(|m| m.progress == Progress::End);
+        self.note_end(ended, mark.next > mark.first, monotonic_ms);
+    }
+
+    /// Takes what a batch whose trades the cell has taken tells of the source; before the batch's own mark.
+    pub(super) fn take_sources(&mut self, told: &SourceMarks, monotonic_ms: u64) {
+        let advanced = self.sources.get_or_insert_default().read(told);
+        if self.mode == ClockMode::Event {
+            // What was read counts before a partition leaves the minimum, as in `take`.
+            self.now_ms = self.now_ms.max(self.event_candidate(monotonic_ms));
+        }
+        let sources = self.sources.get_or_insert_default();
+        sources.settle(told);
+        let ended = sources.all(|progress| progress == Progress::End);
+        self.note_end(ended, advanced, monotonic_ms);
+    }
+
+    fn note_end(&mut self, ended: bool, advanced: bool, monotonic_ms: u64) {
+        if !ended {
             self.all_ended_at = None;
+        } else if self.all_ended_at.is_none() || advanced {
+            // New trades between two ends start the wait anew.
+            self.all_ended_at = Some(monotonic_ms);
+            self.finished = false;
         }
     }
 
@@ -197,6 +237,9 @@ impl CellClock {
         let wanted = |p| {
             if self.mode == ClockMode::Event { p == Progress::End } else { p != Progress::Behind }
         };
+        if let Some(sources) = &self.sources {
+            return sources.all(wanted);
+        }
         !self.marks.is_empty() && self.marks.values().all(|m| m.absent || wanted(m.progress))
     }
 
@@ -223,6 +266,9 @@ impl CellClock {
     }
 
     fn wall_candidate(&self, wall_ms: i64) -> Option<i64> {
+        if let Some(sources) = &self.sources {
+            return sources.wall_candidate(wall_ms);
+        }
         let mut smallest = None;
         for mark in self.marks.values().filter(|m| !m.absent) {
             let contribution = match (mark.progress, mark.newest_ms) {
@@ -236,6 +282,10 @@ impl CellClock {
     }
 
     fn event_candidate(&self, monotonic_ms: u64) -> Option<i64> {
+        if let Some(sources) = &self.sources {
+            let ended = self.ended(monotonic_ms);
+            return if ended { sources.newest_ms() } else { sources.event_candidate() };
+        }
         if self.ended(monotonic_ms) {
             return self.marks.values().filter_map(|m| m.newest_ms).max();
         }

@@ -406,6 +406,7 @@ fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: 
         step_ms: cell.running.settings.step_ms,
         clock_ms: cell.clock.now_ms(),
         marks: cell.clock.save(),
+        sources: cell.clock.save_sources(),
         decoded: (now.decoded)(),
         parts: Vec::new(),
         bytes: 0,

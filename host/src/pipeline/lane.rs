@@ -30,6 +30,8 @@ pub struct Lane {
     waker: Waker,
     /// The largest event time decoded so far.
     pub newest_ms: Option<i64>,
+    /// Where the partition stood behind the batch taken last.
+    pub progress: Progress,
     /// What lies before this offset was decoded, counted and judged by a process that ended since.
     pub decoded: i64,
 }
@@ -46,7 +48,15 @@ pub fn lane(
     let (sender, receiver) = crossbeam_channel::bounded(capacity);
     (
         LaneSender { queue: sender, worker },
-        Lane { partition, feed, queue: receiver, waker, newest_ms: None, decoded },
+        Lane {
+            partition,
+            feed,
+            queue: receiver,
+            waker,
+            newest_ms: None,
+            progress: Progress::Behind,
+            decoded,
+        },
     )
 }
 

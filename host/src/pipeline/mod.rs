@@ -22,11 +22,13 @@ mod flush;
 mod kept;
 pub mod lane;
 mod load;
+pub mod parcel;
 pub mod quarantine;
 mod recovery;
 pub mod rejections;
 mod route;
 mod shard;
+mod source_clock;
 pub mod status;
 mod throughput;
 mod tokens;
@@ -53,6 +55,7 @@ pub use worker::{Assignment, CellStart, Event, Resume, Step, Worker, WorkerHandl
 pub use writer::{Publisher, WriterContext};
 
 use crate::clock::WallClock;
+use crate::config::Partitioning;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugin::catalog::Running;
@@ -98,8 +101,10 @@ pub struct Shared {
     pub board: Arc<Board>,
     /// Where rejections go.
     pub rejections: Arc<Rejections>,
+    /// Positions in the source of a repartitioned feed; empty where it is none.
+    pub source_board: Arc<Board>,
     /// How far each partition has been taken.
-    front: Front,
+    front: Arc<Front>,
     /// The same for what is read again.
     catch_up_front: Front,
     /// What lagging cells want.
@@ -171,7 +176,8 @@ impl Shared {
             health: Arc::clone(&parts.writing.health),
             board: Arc::clone(&parts.writing.board),
             rejections: parts.rejections,
-            front: Front::new(align_ms),
+            source_board: Arc::default(),
+            front: Arc::new(Front::new(align_ms)),
             catch_up_front: Front::new(align_ms),
             demands: Arc::default(),
             quarantine: Quarantine::default(),
@@ -255,7 +261,14 @@ pub fn workers(shared: &Arc<Shared>, inbox: usize) -> (Intake, Vec<Worker>) {
     let handles: Vec<_> = senders.into_iter().map(WorkerHandle::new).collect();
     let worker = |(index, inbox)| Worker::new(index, Arc::clone(shared), inbox, handles.clone());
     let workers = receivers.into_iter().enumerate().map(worker).collect();
-    (Intake { shared: Arc::clone(shared), workers: handles }, workers)
+    let intake = Intake {
+        shared: Arc::clone(shared),
+        workers: handles,
+        layout: shared.layout,
+        board: Arc::clone(&shared.board),
+        front: Arc::clone(&shared.front),
+    };
+    (intake, workers)
 }
 
 impl Pipeline {
@@ -312,9 +325,35 @@ impl Pipeline {
 pub struct Intake {
     shared: Arc<Shared>,
     workers: Vec<WorkerHandle>,
+    layout: Layout,
+    board: Arc<Board>,
+    front: Arc<Front>,
 }
 
 impl Intake {
+    /// An intake for the source of a repartitioned feed. It leads to one who takes the place of all workers and
+    /// has no shards.
+    pub fn of_source(&self, worker: WorkerHandle, align: Duration) -> Self {
+        let align_ms = i64::try_from(align.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            shared: Arc::clone(&self.shared),
+            workers: vec![worker],
+            layout: Layout { partitioning: Partitioning::ByToken, shards: 1, workers: 1 },
+            board: Arc::clone(&self.shared.source_board),
+            front: Arc::new(Front::new(Some(align_ms))),
+        }
+    }
+
+    /// Where the partitions stand.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// How far each partition has been taken.
+    pub fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
     /// Has the shards that these partitions feed owned and their checkpoints loaded; each worker
     /// answers where its cells start.
     pub fn open(&self, partitions: &[i32]) -> Vec<Receiver<Resume>> {
@@ -329,14 +368,14 @@ impl Intake {
     /// Assigns a partition that will be read from `next` on; before `decoded` everything was counted
     /// and judged already.
     pub fn assign(&self, partition: i32, next: i64, reset: bool, decoded: i64, waker: Waker) -> LaneSender {
-        let layout = &self.shared.layout;
+        let layout = &self.layout;
         let decoder = layout.decoder(partition);
         let shards = match layout.shuffles() {
             true => 0..layout.shards,
             false => layout.shard(0, partition)..layout.shard(0, partition) + 1,
         };
-        self.shared.board.assign(partition, next, decoded.max(next), shards);
-        self.shared.front.assign(partition);
+        self.board.assign(partition, next, decoded.max(next), shards);
+        self.front.assign(partition);
         let worker = self.workers[decoder].clone();
         let (sender, lane) = lane::lane(partition, Feed::Live, LANE, decoded, worker, waker);
         let mut lane = Some(lane);
@@ -437,15 +476,15 @@ impl Intake {
         for answer in answers {
             answer.recv().ok();
         }
-        for partition in self.shared.board.partitions().into_keys() {
-            self.shared.board.revoke(partition);
+        for partition in self.board.partitions().into_keys() {
+            self.board.revoke(partition);
         }
     }
 
     /// Closes a partition; the answer comes when its results are with the store, or given up.
     pub fn revoke(&self, partition: i32) -> Receiver<()> {
         let (done, answer) = crossbeam_channel::bounded(1);
-        let decoder = self.shared.layout.decoder(partition);
+        let decoder = self.layout.decoder(partition);
         self.workers[decoder].send(Event::Revoke { partition, done });
         answer
     }
@@ -453,7 +492,7 @@ impl Intake {
     /// Leaves a partition out of all clocks, or takes it in again.
     pub fn set_absent(&self, partition: i32, absent: bool) {
         if absent {
-            self.shared.front.leave(partition);
+            self.front.leave(partition);
         }
         for worker in &self.workers {
             worker.send(Event::Absent { partition, absent });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::batch::{Feed, Mark, Records};
+use super::batch::{Feed, Mark, Records, SourceMarks};
 use super::quarantine::Spot;
 use crate::config::Partitioning;
 use crate::trade::{Place, Rows, Texts};
@@ -91,6 +91,8 @@ pub struct Routed {
     pub mark: Mark,
     /// Which reader has brought it.
     pub feed: Feed,
+    /// What it tells of the source, where the feed is repartitioned.
+    pub sources: Option<SourceMarks>,
     /// The messages, for what must be quoted from them.
     pub records: Arc<dyn Records>,
     /// What each shard takes, sorted by worker and shard; shards without rows are not named.
@@ -156,6 +158,7 @@ pub(super) fn route(
     let mut routed = Routed {
         mark,
         feed,
+        sources: None,
         records,
         shares: Vec::new(),
         tokens: Vec::with_capacity(order.len()),

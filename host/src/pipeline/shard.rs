@@ -73,6 +73,8 @@ pub struct Shard {
     numbers: Vec<u32>,
     /// What each cell takes of the share; kept for its memory.
     reaches: Vec<Reach>,
+    /// Batches tell of a source, whose marks move the clocks.
+    sourced: bool,
 }
 
 impl Shard {
@@ -89,6 +91,7 @@ impl Shard {
             share_tokens: Vec::new(),
             numbers: Vec::new(),
             reaches: Vec::new(),
+            sourced: false,
         })
     }
 
@@ -109,6 +112,9 @@ impl Shard {
         if let Some(cell) = self.cells.iter_mut().find(|cell| cell.id == id) {
             for &partition in self.live.keys() {
                 cell.clock.assign(partition, UNKNOWN, false);
+            }
+            if self.sourced {
+                cell.clock.follow_source();
             }
             self.catch_up(id, demands, now);
         }
@@ -147,6 +153,12 @@ impl Shard {
             Some(share) => self.take_share(routed, share, now, period, rejected),
             None => Taken::default(),
         };
+        if let Some(told) = &routed.sources {
+            self.sourced = true;
+            for cell in &mut self.cells {
+                cell.take_sources(told, &routed.mark, routed.feed, now);
+            }
+        }
         self.take_mark(&routed.mark, routed.feed, now);
         taken
     }

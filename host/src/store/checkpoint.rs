@@ -34,6 +34,9 @@ pub struct Head {
     pub clock_ms: Option<i64>,
     /// What the cell has seen of each partition.
     pub marks: Vec<SavedMark>,
+    /// With a repartitioned feed: what the cell was told of each partition of the source.
+    #[serde(default)]
+    pub sources: Vec<SavedMark>,
     /// How far decoding and the delivery of dead letters got, by partition.
     pub decoded: Vec<(i32, i64)>,
     /// The parts of the state, in the order in which their pages are imported.
@@ -178,6 +181,7 @@ mod tests {
             step_ms: 1_000,
             clock_ms: Some(-1),
             marks: vec![SavedMark { partition: 4, next: 1 << 40, newest_ms: None, progress: 2 }],
+            sources: vec![SavedMark { partition: 0, next: 7, newest_ms: Some(8), progress: 1 }],
             decoded: vec![(4, 1 << 41)],
             parts: vec![Part { id: 7, pages: 28 }, Part { id: 8, pages: 1 }],
             bytes: 29 << 20,

@@ -19,6 +19,8 @@ mod column;
 mod decimal;
 mod fallback;
 mod instant;
+mod packed;
+mod packing;
 mod rejected;
 mod rows;
 mod scan;
@@ -27,6 +29,8 @@ mod usual;
 
 pub use column::Column;
 pub use fallback::element;
+pub use packed::{Packed, PackedError};
+pub use packing::{EVERYTHING, Pack, pack};
 pub use rejected::{Reason, Rejected};
 pub use rows::{Optional, Place, Rows, Texts};
 pub use tokens::Tokens;

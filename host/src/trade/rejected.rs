@@ -86,7 +86,7 @@ pub struct Rejected {
 
 impl Rejected {
     /// Rejects a whole message.
-    pub(super) const fn message(reason: Reason, record: u32) -> Self {
+    pub(crate) const fn message(reason: Reason, record: u32) -> Self {
         Self { reason, column: None, whole: true, record, element: 0 }
     }
 

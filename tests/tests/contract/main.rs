@@ -14,6 +14,7 @@ mod plugins;
 mod rebalance;
 mod redis_outage;
 mod rejections;
+mod repartition;
 mod rig;
 mod shutdown;
 mod start;

@@ -80,11 +80,21 @@ fn letter(record: &Record) -> (i64, String) {
 
 #[test]
 fn each_bad_record_is_counted_readable_and_dead_lettered_and_its_neighbours_count() {
+    bad_records_are_told("shuffle");
+}
+
+#[test]
+fn each_bad_record_of_a_repartitioned_feed_is_told_once_as_of_its_place_in_the_source() {
+    bad_records_are_told("repartition");
+}
+
+fn bad_records_are_told(partitioning: &str) {
     let mut oracle = Oracle::new(DEFAULT_WINDOWS).unwrap();
     let (messages, planted) = plant(&mut oracle);
     let rig = Rig::new("rejections", 1);
     let dead = rig.broker.topic("dead", 1).unwrap();
     let settings = rig.event().with("KAFKA_DEAD_LETTER_TOPIC", &dead).with("MAX_MESSAGE_BYTES", MOST_BYTES);
+    let settings = settings.with("PARTITIONING", partitioning);
     let host = Host::start(&settings).unwrap();
     rig.send(&messages[..1]);
     wait_drained(&host, 1);
@@ -184,9 +194,10 @@ fn noise(seed: u64, bytes: usize) -> Message {
 }
 
 /// The dead letters of some bad messages, in the order of the messages.
-fn letters_of(rig: &Rig, dead: &str, messages: &[Message]) -> Vec<Record> {
+fn letters_of(rig: &Rig, dead: &str, messages: &[Message], partitioning: &str) -> Vec<Record> {
     rig.send(messages);
-    let host = Host::start(&rig.event().with("KAFKA_DEAD_LETTER_TOPIC", dead)).expect("a host");
+    let settings = rig.event().with("KAFKA_DEAD_LETTER_TOPIC", dead).with("PARTITIONING", partitioning);
+    let host = Host::start(&settings).expect("a host");
     let delivered = |count: f64| count >= messages.len() as f64;
     host.wait_metric("aggregator_dead_letters_total", LIMIT, delivered).expect("all letters delivered");
     let reader = Reader::new(rig.broker, dead, 1).expect("a reader");
@@ -201,7 +212,7 @@ fn a_bad_record_of_some_megabytes_is_dead_lettered_whole() {
     let rig = Rig::new("long", 1);
     let dead = rig.broker.topic("dead", 1).unwrap();
     let messages = [noise(51, 900), noise(52, 7_500_000), noise(53, 900)];
-    for (record, message) in letters_of(&rig, &dead, &messages).iter().zip(&messages) {
+    for (record, message) in letters_of(&rig, &dead, &messages, "shuffle").iter().zip(&messages) {
         assert!(record.payload == message.payload, "{} bytes came", record.payload.len());
         assert_eq!(record.headers.get("truncated"), None);
     }
@@ -209,6 +220,15 @@ fn a_bad_record_of_some_megabytes_is_dead_lettered_whole() {
 
 #[test]
 fn a_dead_letter_that_its_topic_refuses_for_its_length_arrives_without_its_text_and_says_so() {
+    long_letters_are_shortened("shuffle");
+}
+
+#[test]
+fn a_dead_letter_that_is_too_long_does_not_hold_up_the_transaction_it_is_in() {
+    long_letters_are_shortened("repartition");
+}
+
+fn long_letters_are_shortened(partitioning: &str) {
     let rig = Rig::new("refused", 1);
     let dead = format!("{}-letters", rig.topic);
     let short = NewTopic::new(&dead, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "100000");
@@ -218,7 +238,7 @@ fn a_dead_letter_that_its_topic_refuses_for_its_length_arrives_without_its_text_
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 
     let messages = [noise(61, 900), noise(62, 300_000), noise(63, 900), noise(64, 400_000), noise(65, 900)];
-    let letters = letters_of(&rig, &dead, &messages);
+    let letters = letters_of(&rig, &dead, &messages, partitioning);
     for (record, message) in letters.iter().zip(&messages) {
         let long = message.payload.len() > 100_000;
         let wanted = long.then(|| message.payload.len().to_string());

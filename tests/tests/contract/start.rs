@@ -83,18 +83,6 @@ fn a_start_that_fails_after_the_log_began_says_why_in_the_log() {
 }
 
 #[test]
-fn a_partitioning_that_is_not_there_yet_is_refused_by_check_and_start_alike() {
-    let settings = Settings::none().with("PARTITIONING", "repartition");
-    let program = paths::aggregator().unwrap();
-    for arguments in [&["check"][..], &[]] {
-        let mut run = Host::start_program(&program, arguments, &settings).unwrap();
-        let ended = run.wait_end(LIMIT).unwrap();
-        assert_eq!(ended.status.code(), Some(64), "{arguments:?}: {}", ended.output);
-        assert!(ended.output.contains("PARTITIONING=\"repartition\""), "{arguments:?}: {}", ended.output);
-    }
-}
-
-#[test]
 fn certificates_that_cannot_be_read_are_named_by_check_and_start_alike() {
     let settings =
         Settings::none().with("REDIS_TLS", "true").with("REDIS_TLS_CA", "/nowhere/authorities.pem");

@@ -7,6 +7,7 @@
 
 mod kill;
 mod outage;
+mod repartition;
 mod run;
 mod swaps;
 mod takeover;

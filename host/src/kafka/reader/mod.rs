@@ -64,6 +64,8 @@ pub(super) struct Reader {
     pub(super) control: Receiver<Control>,
     /// By group, or all partitions by ourselves.
     pub(super) grouped: bool,
+    /// Which of several streams it is, for health; empty: the main one.
+    pub(super) stream: &'static str,
     partitions: BTreeMap<i32, Partition>,
     opening: Option<Opening>,
     /// Partitions that cannot be read, and since when.
@@ -86,7 +88,7 @@ impl Reader {
         offsets: Offsets,
         rules: ProgressRules,
         control: Receiver<Control>,
-        grouped: bool,
+        (grouped, stream): (bool, &'static str),
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -97,6 +99,7 @@ impl Reader {
             rules,
             control,
             grouped,
+            stream,
             partitions: BTreeMap::new(),
             opening: None,
             failing: BTreeMap::new(),
@@ -204,7 +207,7 @@ impl Reader {
             Notice::Brokers { connected: true } => {
                 // A member that the group has given nothing is as ready as one that reads.
                 if self.opening.is_none() && (self.grouped || !self.partitions.is_empty()) {
-                    self.intake.shared().health.ok(Part::Kafka, "");
+                    self.intake.shared().health.ok(Part::Kafka, self.stream);
                 }
             }
             Notice::Error(words) => tracing::warn!(reason = %words, "Kafka client error"),
@@ -212,7 +215,13 @@ impl Reader {
     }
 
     fn fail(&self, words: &str) {
-        self.intake.shared().health.fail(Part::Kafka, "", &format!("{}: {words}", self.config.brokers));
+        let words = format!("{}: {words}", self.config.brokers);
+        self.intake.shared().health.fail(Part::Kafka, self.stream, &words);
+    }
+
+    /// Under which name health knows a partition.
+    fn about(&self, partition: i32) -> String {
+        about(self.stream, partition)
     }
 
     /// Begins to give partitions back; the group is answered when their results are written.
@@ -246,9 +255,9 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         for &partition in &leaving.partitions {
             list.add_partition(&self.config.topic, partition);
-            self.intake.shared().board.revoke(partition);
+            self.intake.board().revoke(partition);
             self.committed.remove(&partition);
-            self.intake.shared().health.clear(Part::Kafka, &format!("partition {partition}"));
+            self.intake.shared().health.clear(Part::Kafka, &self.about(partition));
         }
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             self.fail(&format!("unassign: {error}"));
@@ -275,14 +284,14 @@ impl Reader {
             if silent != partition.absent {
                 partition.absent = silent;
                 self.intake.set_absent(partition.id, silent);
-                let topic = format!("partition {}", partition.id);
+                let topic = about(self.stream, partition.id);
                 let words = format!("{}[{}] does not answer", self.config.topic, partition.id);
                 match silent {
                     true => self.intake.shared().health.fail(Part::Kafka, &topic, &words),
                     false => self.intake.shared().health.clear(Part::Kafka, &topic),
                 }
             }
-            self.intake.shared().board.partition(partition.id, |status| {
+            self.intake.board().partition(partition.id, |status| {
                 status.state = state(partition.progress());
                 status.fetched = partition.next;
                 status.end = Some(partition.end);
@@ -307,7 +316,7 @@ impl Reader {
     /// Commits what the store has accepted; for lag tools, nothing reads it back.
     fn commit(&mut self, mode: CommitMode) {
         let mut list = TopicPartitionList::new();
-        for (partition, next) in self.intake.shared().board.committable() {
+        for (partition, next) in self.intake.board().committable() {
             if self.committed.get(&partition) != Some(&next) {
                 let added = list.add_partition_offset(&self.config.topic, partition, Offset::Offset(next));
                 if added.is_ok() {
@@ -328,4 +337,9 @@ impl Reader {
         self.consumer.client().context().close();
         // Dropping the last handle of the consumer leaves the group and waits for its answer.
     }
+}
+
+/// Under which name health knows a partition of a stream.
+fn about(stream: &str, partition: i32) -> String {
+    format!("{stream} partition {partition}").trim_start().to_owned()
 }

@@ -19,8 +19,8 @@ impl Reader {
         use rdkafka::bindings::rd_kafka_resp_err_t as Code;
         let words = format!("{}[{partition}]: {words}", self.config.topic);
         let shared = self.intake.shared();
-        shared.board.partition(partition, |status| status.problem = Some(words.clone()));
-        shared.health.fail(Part::Kafka, &format!("partition {partition}"), &words);
+        self.intake.board().partition(partition, |status| status.problem = Some(words.clone()));
+        shared.health.fail(Part::Kafka, &self.about(partition), &words);
         self.failing.insert(partition, Instant::now());
         let out_of_range = code == Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
             || code == Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
@@ -55,8 +55,8 @@ impl Reader {
     pub(super) fn recovered(&mut self, partition: i32) {
         if self.failing.remove(&partition).is_some() {
             let shared = self.intake.shared();
-            shared.health.clear(Part::Kafka, &format!("partition {partition}"));
-            shared.board.partition(partition, |status| status.problem = None);
+            shared.health.clear(Part::Kafka, &self.about(partition));
+            self.intake.board().partition(partition, |status| status.problem = None);
         }
     }
 

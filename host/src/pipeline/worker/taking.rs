@@ -9,10 +9,12 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::super::Shared;
-use super::super::batch::{Feed, Fetch, Mark};
+use super::super::batch::{Feed, Fetch, Mark, Progress, SourceMarks};
 use super::super::board::PartitionStatus;
+use super::super::parcel;
 use super::super::route::{Routed, route};
 use super::{Event, Worker};
+use crate::config::Partitioning;
 
 impl Worker {
     pub(super) fn may_take(&mut self) -> bool {
@@ -51,20 +53,7 @@ impl Worker {
     fn process(&mut self, lane: usize, fetch: Fetch) {
         let taken_at = self.shared.clock.monotonic();
         let wall_ms = self.shared.clock.now_ms();
-        self.rows.clear();
-        self.rejected.clear();
-        self.decoder.set_optional(self.shared.optional());
-        for index in 0..fetch.records.len() {
-            let record = fetch.records.get(index);
-            self.decoder.decode(
-                record.payload,
-                index as u32,
-                record.timestamp_ms,
-                wall_ms,
-                &mut self.rows,
-                &mut self.rejected,
-            );
-        }
+        let sources = self.decode(lane, &fetch, wall_ms);
         let mark = self.mark(lane, &fetch);
         let feed = self.lanes[lane].feed;
         let replayed = fetch.next <= self.lanes[lane].decoded;
@@ -72,9 +61,13 @@ impl Worker {
             let mut rejected = std::mem::take(&mut self.rejected);
             self.shared.rejections.reject(fetch.partition, &*fetch.records, &mut rejected, &mut self.letters);
             self.rejected = rejected;
-            self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
+            if sources.is_none() {
+                self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
+            }
         }
-        let routed = route(&self.rows, &self.shared.layout, (mark, feed), fetch.records, replayed, taken_at);
+        let mut routed =
+            route(&self.rows, &self.shared.layout, (mark, feed), fetch.records, replayed, taken_at);
+        routed.sources = sources;
         let routed = Arc::new(routed);
         if self.shared.layout.shuffles() {
             for peer in (0..self.peers.len()).filter(|&peer| peer != self.index) {
@@ -85,8 +78,29 @@ impl Worker {
         self.take(&routed);
     }
 
+    /// Fills the rows and rejections of a batch; gives what it tells of the source, where the feed is
+    /// repartitioned: the messages were decoded before, then.
+    fn decode(&mut self, lane: usize, fetch: &Fetch, wall_ms: i64) -> Option<SourceMarks> {
+        self.rows.clear();
+        self.rejected.clear();
+        let optional = self.shared.optional();
+        if self.shared.layout.partitioning == Partitioning::Repartition {
+            let lane = &self.lanes[lane];
+            let settled = lane.feed == Feed::Live && lane.progress != Progress::Behind;
+            return Some(parcel::open(fetch, settled, optional, &mut self.rows, &mut self.rejected));
+        }
+        self.decoder.set_optional(optional);
+        for index in 0..fetch.records.len() {
+            let record = fetch.records.get(index);
+            let (rows, rejected) = (&mut self.rows, &mut self.rejected);
+            self.decoder.decode(record.payload, index as u32, record.timestamp_ms, wall_ms, rows, rejected);
+        }
+        None
+    }
+
     fn mark(&mut self, lane: usize, fetch: &Fetch) -> Mark {
         let lane = &mut self.lanes[lane];
+        lane.progress = fetch.progress;
         lane.newest_ms = lane.newest_ms.max(self.rows.latest_ms);
         self.shared.front(lane.feed).note(fetch.partition, lane.newest_ms, fetch.progress);
         let newest_ms = lane.newest_ms;
