@@ -15,7 +15,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "PLUGINS_DIR",
         "./plugins.d",
-        "The directory whose .wasm files are the plugins; it is read at the start.",
+        "The directory whose .wasm files are the plugins; what changes in it is swapped in flight.",
     ),
     Setting::new(
         "PLUGIN_CACHE_DIR",
@@ -28,7 +28,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "PLUGIN_PROBATION",
         "60s",
-        "How long the old version of a plugin stays ready after a swap: 0s to 24h. (Not used yet.)",
+        "How long the old version of a plugin stays ready after a swap: 0s to 24h.",
     ),
     Setting::new("PLUGIN_COMPILE_TIMEOUT", "180s", "How long compiling a plugin may take: 1s to 1h."),
     Setting::new(
