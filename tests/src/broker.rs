@@ -4,19 +4,20 @@
 //! invariant: nothing is left behind, neither process nor directory, however the tests end.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::leash::Leash;
+use crate::proxy::Proxy;
 use crate::{paths, ports, wait};
 use nix::sys::signal::Signal;
 
@@ -28,8 +29,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// What differs between brokers.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The port that clients are told, where it is not the broker's own: a proxy's.
-    pub advertised_port: Option<u16>,
+    /// A second listener behind a proxy, whose port is told to clients that come that way.
+    pub proxied: bool,
     /// More heap and the full compiler, for measurements.
     pub measured: bool,
 }
@@ -37,7 +38,11 @@ pub struct Options {
 /// A running broker.
 pub struct Broker {
     address: String,
-    leash: Leash,
+    command: Vec<String>,
+    directory: PathBuf,
+    /// Another one after a restart.
+    leash: Mutex<Leash>,
+    proxy: Option<Proxy>,
     topics: AtomicU32,
 }
 
@@ -65,23 +70,69 @@ impl Broker {
         );
         let classes = paths::broker_jars()?.join("*").display().to_string();
         let directory = tempfile::Builder::new().prefix("aggregator-broker-").tempdir()?.keep();
-        let (port, controller_port) = (ports::free(), ports::free());
+        let proxied_port = ports::free();
+        let proxy = options.proxied.then(|| Proxy::start(proxied_port)).transpose()?;
+        let ports = Ports {
+            own: ports::free(),
+            controller: ports::free(),
+            proxied: proxy.as_ref().map(|proxy| (proxied_port, proxy.port())),
+        };
         let properties = directory.join("server.properties");
-        fs::write(&properties, server_properties(&directory, port, controller_port, options))?;
+        fs::write(&properties, server_properties(&directory, &ports))?;
         format_storage(&classes, &properties)?;
-        let log = directory.join("broker.log");
-        let leash = Leash::start(&command(&classes, &properties, options), &log, Some(&directory))?;
-        let address = format!("127.0.0.1:{port}");
-        let broker = Self { address, leash, topics: AtomicU32::new(0) };
-        let answers = || broker.ask().ok();
-        wait::until("the broker to answer", START_LIMIT, answers)
-            .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+        let command = command(&classes, &properties, options);
+        let leash = Mutex::new(Leash::start(&command, &log(&directory), Some(&directory))?);
+        let address = format!("127.0.0.1:{}", ports.own);
+        let broker = Self { address, command, directory, leash, proxy, topics: AtomicU32::new(0) };
+        broker.wait_answer()?;
         Ok(broker)
+    }
+
+    /// Waits until the broker answers.
+    ///
+    /// # Errors
+    /// Fails where it does not, with what it has written.
+    pub fn wait_answer(&self) -> Result<()> {
+        wait::until("the broker to answer", START_LIMIT, || self.ask().ok())
+            .with_context(|| fs::read_to_string(log(&self.directory)).unwrap_or_default())
+    }
+
+    /// Kills the broker without warning; what it has acknowledged stays on the disk.
+    pub fn kill(&self) {
+        self.leash().kill();
+    }
+
+    /// Starts a killed broker again, on its old ports and directory. Does not wait for it.
+    ///
+    /// # Errors
+    /// Fails where the program cannot be started.
+    pub fn restart(&self) -> Result<()> {
+        let mut leash = self.leash();
+        leash.let_go();
+        *leash = Leash::start(&self.command, &log(&self.directory), Some(&self.directory))?;
+        Ok(())
+    }
+
+    /// The link that clients of [`Broker::host_address`] come over.
+    ///
+    /// # Panics
+    /// Panics where the broker was started without one.
+    pub fn link(&self) -> &Proxy {
+        self.proxy.as_ref().expect("a broker that was started behind a proxy")
+    }
+
+    fn leash(&self) -> MutexGuard<'_, Leash> {
+        self.leash.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The broker's own address, `host:port`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The address for a host: the proxy's where there is one.
+    pub fn host_address(&self) -> String {
+        self.proxy.as_ref().map_or_else(|| self.address.clone(), Proxy::address)
     }
 
     /// Client settings that lead to this broker.
@@ -131,6 +182,25 @@ impl Broker {
         })
     }
 
+    /// Deletes all records before these offsets, as retention does, and returns when they are gone.
+    ///
+    /// # Errors
+    /// Fails where the broker refuses.
+    pub fn delete_before(&self, topic: &str, offsets: &[i64]) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let mut list = TopicPartitionList::new();
+        for (partition, &offset) in offsets.iter().enumerate() {
+            list.add_partition_offset(topic, partition as i32, Offset::Offset(offset))?;
+        }
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let deleted = runtime.block_on(admin.delete_records(&list, &options))?;
+        for element in deleted.elements() {
+            element.error().with_context(|| format!("deleting records of {topic}"))?;
+        }
+        Ok(())
+    }
+
     /// Gives a topic more partitions.
     ///
     /// # Errors
@@ -174,7 +244,7 @@ impl Broker {
 
     /// Sends the broker's process a signal, such as a stop and a continue.
     pub fn signal(&self, signal: Signal) {
-        self.leash.signal(signal);
+        self.leash().signal(signal);
     }
 
     fn ask(&self) -> Result<()> {
@@ -213,18 +283,41 @@ fn format_storage(classes: &str, properties: &Path) -> Result<()> {
     Ok(())
 }
 
-fn server_properties(directory: &Path, port: u16, controller_port: u16, options: &Options) -> String {
-    let advertised_port = options.advertised_port.unwrap_or(port);
+/// The ports of one broker.
+struct Ports {
+    own: u16,
+    controller: u16,
+    /// The second listener's, and the proxy's before it.
+    proxied: Option<(u16, u16)>,
+}
+
+fn log(directory: &Path) -> PathBuf {
+    directory.join("broker.log")
+}
+
+fn server_properties(directory: &Path, ports: &Ports) -> String {
+    let Ports { own, controller, proxied } = ports;
+    let (listener, advertised) = match proxied {
+        Some((port, told)) => (
+            format!(",PROXIED://127.0.0.1:{port}"),
+            format!(",PROXIED://127.0.0.1:{told}"),
+        ),
+        None => (String::new(), String::new()),
+    };
     let logs = directory.join("logs");
     // Internal topics of one partition and one replica; old timestamps are kept and taken, since tests replay
-    // times of their own.
+    // times of their own. A short session, so that a broker that was killed is let in again soon.
     format!(
         "process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{advertised_port}
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller}{listener}
+advertised.listeners=PLAINTEXT://127.0.0.1:{own}{advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 log.dirs={}
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1

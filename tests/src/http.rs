@@ -39,10 +39,14 @@ impl Answer {
 /// # Errors
 /// Fails where nobody listens or the answer is none.
 pub fn request(method: &str, port: u16, path: &str, headers: &str) -> Result<Answer> {
+    request_within(LIMIT, method, port, path, headers)
+}
+
+fn request_within(limit: Duration, method: &str, port: u16, path: &str, headers: &str) -> Result<Answer> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     write!(stream, "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
@@ -59,4 +63,12 @@ pub fn request(method: &str, port: u16, path: &str, headers: &str) -> Result<Ans
 /// Fails where nobody listens or the answer is none.
 pub fn get(port: u16, path: &str) -> Result<Answer> {
     request("GET", port, path, "")
+}
+
+/// Reads a path; no part of it may take longer than the limit.
+///
+/// # Errors
+/// Fails where nobody listens or the answer is none.
+pub fn get_within(port: u16, path: &str, limit: Duration) -> Result<Answer> {
+    request_within(limit, "GET", port, path, "")
 }

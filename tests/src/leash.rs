@@ -4,7 +4,7 @@
 //! program and removes its directory. A static server is thereby cleaned up although statics are never dropped, and
 //! so is one whose test process was killed. The invariant: no server outlives the tests.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -20,10 +20,10 @@ log=$1 remove=$2; shift 2
 child=$!
 echo "$child"
 exec >/dev/null
-read -r _
+read -r word
 kill -9 "$child" 2>/dev/null
 wait "$child"
-if [ -n "$remove" ]; then rm -rf "$remove"; fi
+if [ -n "$remove" ] && [ "$word" != keep ]; then rm -rf "$remove"; fi
 "#;
 
 /// A running program.
@@ -59,6 +59,19 @@ impl Leash {
     /// Sends a signal; a program that is gone does not mind.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid, signal).ok();
+    }
+
+    /// Kills the program without warning; its directory stays until the leash is dropped.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// Leaves the directory behind, for the next program that is started in it. Ends this one.
+    pub(crate) fn let_go(&mut self) {
+        if let Some(mut hold) = self.hold.take() {
+            writeln!(hold, "keep").ok();
+        }
+        self.shell.wait().ok();
     }
 
     /// The program's process id.

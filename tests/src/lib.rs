@@ -1,6 +1,6 @@
 //! The parts that black-box tests and the benchmark are made of.
 //!
-//! Three groups: child processes ([`broker`], [`redis_server`], [`host`]), trades ([`stream`] makes them,
+//! Three groups: child processes ([`broker`], [`redis_server`], [`host`], and a [`proxy`] before them), trades ([`stream`] makes them,
 //! [`producer`] sends them) and judgement ([`oracle`] computes what must be, [`compare`] says where Redis differs).
 //! Not for tests of parts of the host; those live beside the parts. The invariant: nothing that judges uses the
 //! host's or the plugins' code, so that a fault in them cannot hide itself; [`native`] does, for the benchmark only.
@@ -22,11 +22,14 @@ pub mod plugins_dir;
 pub mod ports;
 pub mod process;
 pub mod producer;
+pub mod proxy;
 pub mod random;
 pub mod redis_server;
+pub mod report;
 pub mod results;
 pub mod settings;
 pub mod stream;
 pub mod time;
 pub mod trade;
 pub mod wait;
+pub mod watch;

@@ -56,6 +56,10 @@ impl Producer {
             .set("queue.buffering.max.messages", "500000")
             .set("queue.buffering.max.kbytes", "262144")
             .set("enable.idempotence", "true")
+            // A broker that was away is found again at once, so that a host's delay is not the producer's.
+            .set("reconnect.backoff.max.ms", "200")
+            .set("socket.connection.setup.timeout.ms", "1000")
+            .set("retry.backoff.max.ms", "200")
             .set("message.max.bytes", "33554432")
             .create_with_context(Failures::default())
             .context("making a producer")?;

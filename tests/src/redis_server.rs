@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::leash::Leash;
+use crate::proxy::Proxy;
 use crate::{ports, wait};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -30,6 +31,8 @@ pub struct RedisServer {
     memory: Memory,
     leash: Option<Leash>,
     directory: TempDir,
+    /// What hosts connect to, where it is not the server itself.
+    proxy: Option<Proxy>,
 }
 
 impl RedisServer {
@@ -51,9 +54,27 @@ impl RedisServer {
             "redis-server is missing; install it with: apt-get install redis-server"
         );
         let directory = tempfile::Builder::new().prefix("aggregator-redis-").tempdir()?;
-        let mut server = Self { port: ports::free(), memory, leash: None, directory };
+        let mut server = Self { port: ports::free(), memory, leash: None, directory, proxy: None };
         server.restart()?;
         Ok(server)
+    }
+
+    /// Starts a server behind a proxy, which hosts are led to.
+    ///
+    /// # Errors
+    /// Fails where redis-server is missing, naming the command, or does not come up.
+    pub fn start_proxied(memory: Memory) -> Result<Self> {
+        let mut server = Self::start_with(memory)?;
+        server.proxy = Some(Proxy::start(server.port)?);
+        Ok(server)
+    }
+
+    /// The link that hosts come over.
+    ///
+    /// # Panics
+    /// Panics where the server was started without a proxy.
+    pub fn link(&self) -> &Proxy {
+        self.proxy.as_ref().expect("a redis that was started behind a proxy")
     }
 
     /// Starts the server again, on its old port and directory, and waits until it answers.
@@ -93,17 +114,25 @@ impl RedisServer {
         self.leash.as_ref().map(Leash::pid)
     }
 
-    /// The server's address, `host:port`.
+    /// The address for a host, `host:port`: the proxy's where there is one.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.proxy.as_ref().map_or_else(|| format!("127.0.0.1:{}", self.port), Proxy::address)
     }
 
-    /// Connects to the server.
+    /// Writes everything to the disk, so that the next start begins with this state.
+    ///
+    /// # Errors
+    /// Fails where the server does not answer.
+    pub fn save(&self) -> Result<()> {
+        redis::cmd("SAVE").exec(&mut self.connect()?).context("asking redis to save")
+    }
+
+    /// Connects to the server, without a proxy.
     ///
     /// # Errors
     /// Fails where it does not answer.
     pub fn connect(&self) -> Result<redis::Connection> {
-        let client = redis::Client::open(format!("redis://{}/", self.address()))?;
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port))?;
         let connection = client.get_connection_with_timeout(ANSWER_LIMIT).context("connecting to redis")?;
         connection.set_read_timeout(Some(ANSWER_LIMIT))?;
         Ok(connection)

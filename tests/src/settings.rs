@@ -22,7 +22,7 @@ impl Settings {
     /// Reads `topic` of a broker and writes to a Redis; the group is named after the topic.
     pub fn of(broker: &Broker, topic: &str, redis: &RedisServer) -> Self {
         Self::none()
-            .with("KAFKA_BROKERS", broker.address())
+            .with("KAFKA_BROKERS", &broker.host_address())
             .with("KAFKA_TOPIC", topic)
             .with("KAFKA_CONSUMER_GROUP", topic)
             .with("REDIS_ADDR", &redis.address())

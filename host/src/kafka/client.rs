@@ -32,8 +32,10 @@ pub(super) fn common(config: &Kafka) -> ClientConfig {
         .set("bootstrap.servers", &config.brokers)
         .set("client.id", "aggregator")
         .set("security.protocol", config.security.protocol.name())
-        .set("socket.timeout.ms", "8000")
-        .set("reconnect.backoff.max.ms", "2000")
+        // A broker that does not answer is noticed, and a link that comes back is used, within seconds.
+        .set("socket.timeout.ms", "6000")
+        .set("socket.connection.setup.timeout.ms", "3000")
+        .set("reconnect.backoff.max.ms", "1000")
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set_log_level(RDKafkaLogLevel::Warning);
     let security = &config.security;

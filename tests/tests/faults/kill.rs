@@ -10,12 +10,13 @@ use aggregator_tests::redis_server::Memory;
 use aggregator_tests::stream::Shape;
 use nix::sys::signal::Signal;
 
-use crate::run::{LIMIT, Load, Pace, Run, runs, seed, wait_serving};
+use crate::load::{Load, Pace};
+use crate::run::{LIMIT, Run, runs, seed, wait_serving};
 
 /// Kills a host again and again at random moments while the load flows.
 fn killed_under_load(shape: Shape, of_test: u64) {
-    for number in 0..runs(1) {
-        let mut run = Run::new("kill", seed(of_test, number), shape, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let mut run = Run::new("01 host killed 4 times", seed(of_test, number), shape, Memory::Volatile);
         let moments: Vec<u64> = (0..4).map(|_| 200 + run.random.below(1_500)).collect();
         let (run, pace) = (&run, &Pace::default());
         // A name that is kept lets the next host begin without waiting for the session of the last.
@@ -48,9 +49,9 @@ fn a_host_killed_under_load_loses_and_doubles_nothing_by_token() {
 
 #[test]
 fn a_host_that_ends_in_order_leaves_nothing_to_be_read_again() {
-    for number in 0..runs(1) {
+    for number in 0..runs(1, 5) {
         for shape in [Shape::Arrays, Shape::Singles] {
-            let run = &Run::new("term", seed(3, number), shape, Memory::Volatile);
+            let run = &Run::new("03 host ended in order", seed(3, number), shape, Memory::Volatile);
             let pace = &Pace::default();
             thread::scope(|scope| {
                 let load = Load::start(scope, run, pace, Duration::from_secs(4));

@@ -1,11 +1,15 @@
 //! The fault suite: what the service must survive, on a real Kafka and a real Redis.
 //!
-//! Each test is a row of the table of faults in its quick form; `FAULT_RUNS` asks for more runs of each. The load is a
-//! seeded stream that flows while the fault happens; afterwards every token and window is compared with the oracle. The
-//! invariant: a run prints its seed, and repeats with it (`FAULT_SEED`).
+//! Each test is a row of the table of faults in its quick form; `FAULT_FULL=1` asks for the whole one, which
+//! `tests/faults` runs, and `FAULT_RUNS` for another number of runs of each. The load is a seeded stream that flows while
+//! the fault happens; afterwards every token and window is compared with the oracle. The invariant: a run prints its
+//! seed, and repeats with it (`FAULT_SEED`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod broker_away;
 mod kill;
+mod link;
+mod load;
 mod outage;
 mod repartition;
 mod run;

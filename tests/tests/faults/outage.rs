@@ -10,9 +10,10 @@ use aggregator_tests::redis_server::Memory;
 use aggregator_tests::stream::{Message, Shape};
 use nix::sys::signal::Signal;
 
-use crate::run::{LIMIT, Load, Pace, Run, runs, seed, wait_serving};
+use crate::load::{Load, Pace};
+use crate::run::{LIMIT, Run, runs, seed, wait_serving};
 
-fn send(run: &Run, messages: &[Message]) {
+fn send(run: &Run<'_>, messages: &[Message]) {
     let pace = Pace::default();
     thread::scope(|scope| Load::of(scope, run, &pace, messages, Duration::from_secs(3)).wait());
 }
@@ -21,9 +22,9 @@ const LOSSES: &str = "aggregator_sink_regressions_total";
 
 /// Lets something happen to Redis in the middle of the load and compares the end; the host is then killed and
 /// started again, so that its checkpoint is compared, too.
-fn redis_suffers(of_test: u64, memory: Memory, losses: Option<f64>, fault: impl Fn(&mut Run)) {
-    for number in 0..runs(1) {
-        let mut run = Run::new("outage", seed(of_test, number), Shape::Arrays, memory);
+fn redis_suffers(name: &str, of_test: u64, memory: Memory, losses: Option<f64>, fault: impl Fn(&mut Run<'_>)) {
+    for number in 0..runs(1, 5) {
+        let mut run = Run::new(name, seed(of_test, number), Shape::Arrays, memory);
         let settings = run.settings();
         let mut host = Host::start(&settings).unwrap();
         send(&run, run.halves().0);
@@ -44,7 +45,7 @@ fn redis_suffers(of_test: u64, memory: Memory, losses: Option<f64>, fault: impl 
 
 #[test]
 fn a_redis_that_dies_and_comes_back_empty_gets_everything_again() {
-    redis_suffers(21, Memory::Volatile, Some(1.0), |run| {
+    redis_suffers("08 redis killed, back empty", 21, Memory::Volatile, Some(1.0), |run| {
         run.redis.kill();
         thread::sleep(Duration::from_secs(1));
         run.redis.restart().unwrap();
@@ -53,7 +54,7 @@ fn a_redis_that_dies_and_comes_back_empty_gets_everything_again() {
 
 #[test]
 fn a_redis_that_dies_and_loses_its_last_second_gets_it_again() {
-    redis_suffers(22, Memory::EverySecond, None, |run| {
+    redis_suffers("08 redis killed, last second lost", 22, Memory::EverySecond, None, |run| {
         run.redis.kill();
         run.redis.restart().unwrap();
     });
@@ -61,14 +62,14 @@ fn a_redis_that_dies_and_loses_its_last_second_gets_it_again() {
 
 #[test]
 fn a_redis_that_is_flushed_gets_everything_again() {
-    redis_suffers(23, Memory::Volatile, Some(1.0), |run| {
+    redis_suffers("09 redis flushed", 23, Memory::Volatile, Some(1.0), |run| {
         redis::cmd("FLUSHALL").exec(&mut run.redis.connect().unwrap()).unwrap();
     });
 }
 
 #[test]
 fn a_frozen_redis_holds_nothing_up_for_good() {
-    redis_suffers(24, Memory::Volatile, Some(0.0), |run| {
+    redis_suffers("10 redis frozen", 24, Memory::Volatile, Some(0.0), |run| {
         run.redis.signal(Signal::SIGSTOP);
         thread::sleep(Duration::from_secs(5));
         run.redis.signal(Signal::SIGCONT);

@@ -1,35 +1,43 @@
 //! What every fault test begins and ends with: a load that flows meanwhile, and the comparison with the oracle.
 //!
-//! The invariant: the load goes on whatever happens to hosts and Redis, and everything that the broker acknowledged is
-//! in the oracle.
+//! The invariant: everything that the broker acknowledged is in the oracle, and each run leaves its figures.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use aggregator_tests::broker::{self, Broker};
 use aggregator_tests::compare;
 use aggregator_tests::host::Host;
 use aggregator_tests::oracle::Oracle;
 use aggregator_tests::paths;
-use aggregator_tests::producer::Producer;
 use aggregator_tests::random::Random;
 use aggregator_tests::redis_server::{Memory, RedisServer};
+use aggregator_tests::report::Figures;
 use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::{Message, Options, Shape, Stream};
 use aggregator_tests::wait;
+use aggregator_tests::watch::Ends;
 
 /// The windows of every run.
 const WINDOWS: &str = "1min,5min,15min,30min,1hour";
 /// How long anything may take that takes seconds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
-/// In how many pieces a load is sent, each acknowledged before the next.
-const PIECES: usize = 80;
+
+/// Whether the whole suite is asked for, not its quick form.
+pub(crate) fn full() -> bool {
+    paths::variable("FAULT_FULL").is_some()
+}
+
+/// The first of a quick run, the second of a full one.
+pub(crate) fn pick<T>(quick: T, whole: T) -> T {
+    if full() { whole } else { quick }
+}
 
 /// How often a test repeats its fault.
-pub(crate) fn runs(quick: u64) -> u64 {
-    paths::variable("FAULT_RUNS").and_then(|text| text.parse().ok()).unwrap_or(quick)
+pub(crate) fn runs(quick: u64, whole: u64) -> u64 {
+    let asked = paths::variable("FAULT_RUNS").and_then(|text| text.parse().ok());
+    asked.unwrap_or(pick(quick, whole))
 }
 
 /// The seed of a run; printed, so that a failing one can be repeated.
@@ -42,39 +50,78 @@ pub(crate) fn seed(of_test: u64, run: u64) -> u64 {
 }
 
 /// One run: a topic with a load, a Redis, and the oracle of the whole load.
-pub(crate) struct Run {
-    pub(crate) broker: &'static Broker,
+pub(crate) struct Run<'b> {
+    pub(crate) broker: &'b Broker,
     pub(crate) redis: RedisServer,
     pub(crate) topic: String,
     pub(crate) random: Random,
+    /// What the broker has acknowledged.
+    pub(crate) ends: Arc<Ends>,
     shape: Shape,
     messages: Vec<Message>,
     oracle: Oracle,
+    figures: Mutex<Figures>,
 }
 
-impl Run {
-    /// Prepares a load of keyed singles or unkeyed arrays.
-    pub(crate) fn new(name: &str, seed: u64, shape: Shape, memory: Memory) -> Self {
-        Self::with_partitions(name, seed, shape, memory, 4)
-    }
+/// The load of a run, and what stands under it.
+pub(crate) struct Plan<'a> {
+    /// The fault, as it stands in the table.
+    pub(crate) fault: &'a str,
+    pub(crate) seed: u64,
+    pub(crate) shape: Shape,
+    /// For how many partitions; the topic has four of them at first.
+    pub(crate) partitions: i32,
+}
 
-    /// Prepares a load for a number of partitions, of which the topic may get some later.
-    pub(crate) fn with_partitions(
-        name: &str,
-        seed: u64,
-        shape: Shape,
-        memory: Memory,
-        partitions: i32,
-    ) -> Self {
-        let broker = broker::shared();
-        let topic = broker.topic(name, 4.min(partitions)).expect("the broker makes a topic");
-        let options = Options { tokens: 200, partitions, ..Options::new(seed, shape, 60_000) };
+impl<'a> Plan<'a> {
+    /// A load of keyed singles or unkeyed arrays for four partitions.
+    pub(crate) fn new(fault: &'a str, seed: u64, shape: Shape) -> Self {
+        Self { fault, seed, shape, partitions: 4 }
+    }
+}
+
+impl Run<'static> {
+    /// Prepares a load for the shared broker.
+    pub(crate) fn new(fault: &str, seed: u64, shape: Shape, memory: Memory) -> Self {
+        let redis = RedisServer::start_with(memory).expect("a redis");
+        Self::on(broker::shared(), redis, &Plan::new(fault, seed, shape))
+    }
+}
+
+impl<'b> Run<'b> {
+    /// Prepares a load for these servers.
+    pub(crate) fn on(broker: &'b Broker, redis: RedisServer, plan: &Plan<'_>) -> Self {
+        let &Plan { fault, seed, shape, partitions } = plan;
+        let topic = broker.topic("fault", 4.min(partitions)).expect("the broker makes a topic");
+        let tokens = pick(200, 500);
+        let options = Options { tokens, partitions, ..Options::new(seed, shape, pick(60_000, 200_000)) };
         let options = Options { late_permille: 20, late_ms: 2_400_000, disorder_ms: 5_000, ..options };
         let messages: Vec<Message> = Stream::new(&options).collect();
-        let mut oracle = Oracle::new(WINDOWS).expect("windows");
-        oracle.take_all(&messages).expect("trades");
-        let redis = RedisServer::start_with(memory).expect("a redis");
-        Self { broker, redis, topic, random: Random::new(seed), shape, messages, oracle }
+        let ends = Arc::new(Ends::new(partitions));
+        let (random, figures) = (Random::new(seed), Mutex::new(Figures::of(fault)));
+        let oracle = oracle(&messages);
+        Self { broker, redis, topic, random, ends, shape, messages, oracle, figures }
+    }
+
+    /// The whole load.
+    pub(crate) fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Takes what was deleted before these offsets out of the oracle.
+    pub(crate) fn forget_before(&mut self, offsets: &[i64]) {
+        let mut next = vec![0; offsets.len()];
+        let kept = self.messages.iter().filter(|message| {
+            let partition = message.partition as usize;
+            next[partition] += 1;
+            next[partition] > offsets[partition]
+        });
+        self.oracle = oracle(kept);
+    }
+
+    /// The figures of this run so far.
+    pub(crate) fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The settings of a host: event time, so that the end has one right answer.
@@ -138,13 +185,9 @@ impl Run {
     /// Waits until every result in Redis is what the oracle says.
     pub(crate) fn assert_exact(&self, hosts: &[&Host]) {
         let mut differences = Vec::new();
-        let by_token = self.shape == Shape::Singles;
-        let clock_of = |token: &str| match by_token {
-            true => self.oracle.newest_of_partition_ms(token),
-            false => self.oracle.newest_ms(),
-        };
         let equal = wait::until_true("exact results", LIMIT, || {
             let Ok(mut connection) = self.redis.connect() else { return false };
+            let clock_of = |token: &str| self.clock_ms(token);
             match compare::final_results(&self.oracle, &mut connection, Encoding::Json, clock_of) {
                 Ok(found) => {
                     differences = found;
@@ -153,78 +196,52 @@ impl Run {
                 Err(_) => false,
             }
         });
+        if equal.is_err() {
+            self.count_differences();
+        }
         let shown = differences[..differences.len().min(10)].join("\n");
         let told: Vec<String> = hosts.iter().map(|host| told(host)).collect();
         assert!(equal.is_ok(), "{} differences: {told:?}\n{shown}", differences.len());
     }
+
+    /// The clock of a token's shard at the end.
+    fn clock_ms(&self, token: &str) -> i64 {
+        match self.shape {
+            Shape::Singles => self.oracle.newest_of_partition_ms(token),
+            Shape::Arrays => self.oracle.newest_ms(),
+        }
+    }
+
+    /// Counts trades that are missing, or too many, in the longest window.
+    fn count_differences(&self) {
+        let Ok(mut connection) = self.redis.connect() else { return };
+        let (mut lost, mut doubled) = (0, 0);
+        for token in self.oracle.tokens() {
+            let wanted = self.oracle.values(token, self.clock_ms(token));
+            let wanted = wanted.last().map_or(0, |values| values.sell_count + values.buy_count);
+            let row = results::read(&mut connection, token, compare::AGGREGATES, Encoding::Json).ok().flatten();
+            let count = |field| row.as_ref()?.cell("1hour", field)?.number();
+            let found = (count("sell_count").unwrap_or(0.0) + count("buy_count").unwrap_or(0.0)) as u64;
+            lost += wanted.saturating_sub(found);
+            doubled += found.saturating_sub(wanted);
+        }
+        let mut figures = self.figures();
+        (figures.lost, figures.doubled) = (lost, doubled);
+    }
 }
 
-/// A load that flows in the background.
-pub(crate) struct Load<'scope> {
-    sent: &'scope AtomicUsize,
-    size: usize,
-    hurry: &'scope AtomicBool,
-    thread: ScopedJoinHandle<'scope, ()>,
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        let mut figures = self.figures();
+        figures.failed = std::thread::panicking();
+        figures.keep().ok();
+    }
 }
 
-/// What a load shares with its thread.
-#[derive(Default)]
-pub(crate) struct Pace {
-    sent: AtomicUsize,
-    hurry: AtomicBool,
-}
-
-impl<'scope> Load<'scope> {
-    /// Begins to send everything over about `span`.
-    pub(crate) fn start(
-        scope: &'scope Scope<'scope, '_>,
-        run: &'scope Run,
-        pace: &'scope Pace,
-        span: Duration,
-    ) -> Self {
-        Self::of(scope, run, pace, &run.messages, span)
-    }
-
-    /// Begins to send a part of the load.
-    pub(crate) fn of(
-        scope: &'scope Scope<'scope, '_>,
-        run: &'scope Run,
-        pace: &'scope Pace,
-        messages: &'scope [Message],
-        span: Duration,
-    ) -> Self {
-        let pause = span / PIECES as u32;
-        let piece = messages.len().div_ceil(PIECES).max(1);
-        let thread = scope.spawn(move || {
-            let producer = Producer::new(run.broker, &run.topic).expect("a producer");
-            for piece in messages.chunks(piece) {
-                producer.send(piece).expect("the broker takes the messages");
-                pace.sent.fetch_add(piece.len(), Ordering::Relaxed);
-                if !pace.hurry.load(Ordering::Relaxed) {
-                    std::thread::sleep(pause);
-                }
-            }
-        });
-        Self { sent: &pace.sent, size: messages.len(), hurry: &pace.hurry, thread }
-    }
-
-    /// Waits until a share of the load has been sent.
-    pub(crate) fn wait_for(&self, share: f64) {
-        let wanted = (self.size as f64 * share) as usize;
-        wait::until_true("the load to be sent so far", LIMIT, || self.sent.load(Ordering::Relaxed) >= wanted)
-            .expect("a load that flows");
-    }
-
-    /// Waits for its end.
-    pub(crate) fn wait(self) {
-        self.thread.join().expect("a load without a failure");
-    }
-
-    /// Sends the rest at once and waits for its end.
-    pub(crate) fn finish(self) {
-        self.hurry.store(true, Ordering::Relaxed);
-        self.wait();
-    }
+fn oracle<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Oracle {
+    let mut oracle = Oracle::new(WINDOWS).expect("windows");
+    oracle.take_all(messages).expect("trades");
+    oracle
 }
 
 /// What a host says of trades and rejections, for the words of a failure.
@@ -245,4 +262,33 @@ pub(crate) fn wait_serving(host: &Host) {
     host.wait_metric("aggregator_trades_total", LIMIT, |trades| trades > 0.0).expect("a host that counts");
     host.wait_metric("aggregator_checkpoints_total", LIMIT, |stored| stored > 0.0)
         .expect("a host that stores checkpoints");
+}
+
+/// Waits until readiness names a part as failing, and says how long that took.
+pub(crate) fn wait_unready(host: &Host, part: &str, limit: Duration) -> Duration {
+    let began = Instant::now();
+    let named = format!("{part}: ");
+    let mut last = String::new();
+    let told = wait::until_true("readiness to name the culprit", limit, || {
+        let Ok(answer) = host.get("/health/ready") else { return false };
+        last = answer.body;
+        answer.status == 503 && last.contains(&named)
+    });
+    told.unwrap_or_else(|error| panic!("{error}: {last}"));
+    began.elapsed()
+}
+
+/// A limit in time, longer where the machine was found to be slower than the one for which it was written.
+pub(crate) fn scaled(limit: Duration) -> Duration {
+    /// How long a host takes on a quiet machine from its start until it has stored something.
+    const CALM: Duration = Duration::from_millis(600);
+    static SLOWNESS: OnceLock<f64> = OnceLock::new();
+    let slowness = SLOWNESS.get_or_init(|| {
+        let redis = RedisServer::start().expect("a redis");
+        let topic = broker::shared().topic("calm", 1).expect("the broker makes a topic");
+        let host = Host::start(&Settings::of(broker::shared(), &topic, &redis)).expect("a host");
+        host.wait_ready(LIMIT).expect("a host that becomes ready");
+        host.started().elapsed().as_secs_f64() / CALM.as_secs_f64()
+    });
+    limit.mul_f64(slowness.max(1.0))
 }

@@ -11,11 +11,12 @@ use aggregator_tests::stream::Shape;
 use aggregator_tests::wait;
 use nix::sys::signal::Signal;
 
-use crate::run::{LIMIT, Load, Pace, Run, runs, seed, trades, wait_serving};
+use crate::load::{Load, Pace};
+use crate::run::{LIMIT, Run, runs, seed, trades, wait_serving};
 
 fn one_of_two_is_killed(shape: Shape, of_test: u64) {
-    for number in 0..runs(1) {
-        let run = &Run::new("two", seed(of_test, number), shape, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run = &Run::new("02 one of two hosts killed", seed(of_test, number), shape, Memory::Volatile);
         let pace = &Pace::default();
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(20));
@@ -46,8 +47,8 @@ fn the_group_takes_over_from_a_killed_host_by_token() {
 }
 
 fn a_frozen_host_wakes_up(shape: Shape, of_test: u64) {
-    for number in 0..runs(1) {
-        let run = &Run::new("zombie", seed(of_test, number), shape, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run = &Run::new("04 host frozen and woken", seed(of_test, number), shape, Memory::Volatile);
         let pace = &Pace::default();
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(30));

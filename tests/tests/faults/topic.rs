@@ -5,16 +5,19 @@
 use std::thread;
 use std::time::Duration;
 
+use aggregator_tests::broker;
 use aggregator_tests::host::Host;
-use aggregator_tests::redis_server::Memory;
+use aggregator_tests::redis_server::RedisServer;
 use aggregator_tests::stream::Shape;
 
-use crate::run::{Load, Pace, Run, runs, seed, wait_serving};
+use crate::load::{Load, Pace};
+use crate::run::{Plan, Run, runs, seed, wait_serving};
 
 #[test]
 fn partitions_that_are_added_under_load_are_read_from_their_first_record_on() {
-    for number in 0..runs(1) {
-        let run = &Run::with_partitions("growth", seed(31, number), Shape::Arrays, Memory::Volatile, 8);
+    for number in 0..runs(1, 5) {
+        let plan = Plan { partitions: 8, ..Plan::new("14 topic grown", seed(31, number), Shape::Arrays) };
+        let run = &Run::on(broker::shared(), RedisServer::start().unwrap(), &plan);
         let pace = &Pace::default();
         let host = Host::start(&run.settings()).unwrap();
         run.broker.grow(&run.topic, 8).unwrap();

@@ -113,7 +113,7 @@ impl Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let broker = Broker::start(&broker::Options { measured: true, advertised_port: None })?;
+    let broker = Broker::start(&broker::Options { measured: true, proxied: false })?;
     for &shape in options.shapes() {
         match options.latency {
             Some(rate) => latency::measure(&options, &broker, shape, rate)?,
