@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::WallClock;
 use crate::config::{Config, Partitioning};
-use crate::health::{Health, Part};
+use crate::health::{Health, LEFT_OUT, Part};
 use crate::http;
 use crate::kafka::{self, DeadLetterTopic, OutputTopic, Source};
 use crate::lease::{LeaseKeeper, Lost};
@@ -453,5 +453,21 @@ async fn sample(intake: Intake) {
             }
             Err(error) => shared.health.fail(Part::Redis, "", &error.to_string()),
         }
+        write_left_out(&intake).await;
+    }
+}
+
+/// Has everything written again when a key that was left out can be written.
+async fn write_left_out(intake: &Intake) {
+    let Shared { writing, health, .. } = &**intake.shared();
+    match writing.store.mended().await {
+        Ok(true) => {
+            health.clear(Part::Redis, LEFT_OUT);
+            if !intake.touch_all() {
+                writing.store.note_left_out();
+            }
+        }
+        Ok(false) => {}
+        Err(error) => health.fail(Part::Redis, LEFT_OUT, &error.to_string()),
     }
 }

@@ -20,6 +20,9 @@ pub enum Part {
     Plugins,
 }
 
+/// What a key is called, in respect of the store, that writes have to leave out.
+pub const LEFT_OUT: &str = "left out";
+
 /// The state of a part.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {

@@ -506,6 +506,11 @@ impl Intake {
         }
     }
 
+    /// Has every result written again; false where a worker had no room for that.
+    pub fn touch_all(&self) -> bool {
+        self.workers.iter().all(|worker| worker.offer(Event::Touch))
+    }
+
     /// What the workers share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared

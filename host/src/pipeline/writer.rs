@@ -21,7 +21,7 @@ use super::load;
 use super::shard::Shard;
 use super::worker::WorkerHandle;
 use crate::clock::WallClock;
-use crate::health::{Health, Part};
+use crate::health::{Health, LEFT_OUT, Part};
 use crate::metrics::Metrics;
 use crate::results::Message;
 use crate::store::{Action, Chunk, Owner, Store, StoreError};
@@ -288,19 +288,25 @@ impl Writer {
             self.context.metrics.store_call(self.clock.monotonic() - began, tried.is_ok());
             match tried {
                 Ok(()) => {
-                    if let Outgoing::Rows { chunk, .. } = outgoing {
-                        self.context.metrics.rows_written.inc_by(chunk.rows.len() as u64);
-                    }
+                    self.count_rows(outgoing);
                     self.context.health.ok(Part::Redis, WRITES);
                     return true;
                 }
                 Err(error) if error.action() == Action::Skip => {
                     // Everything but the poisoned key is written.
-                    self.context.health.fail(Part::Redis, WRITES, &error.to_string());
+                    self.count_rows(outgoing);
+                    self.context.health.ok(Part::Redis, WRITES);
+                    self.context.health.fail(Part::Redis, LEFT_OUT, &error.to_string());
                     return matches!(outgoing, Outgoing::Rows { .. });
                 }
                 Err(error) => self.recover(&error, &mut wait).await,
             }
+        }
+    }
+
+    fn count_rows(&self, written: &Outgoing) {
+        if let Outgoing::Rows { chunk, .. } = written {
+            self.context.metrics.rows_written.inc_by(chunk.rows.len() as u64);
         }
     }
 

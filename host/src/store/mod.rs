@@ -142,6 +142,25 @@ impl Store {
         }
     }
 
+    /// Says whether a key that writes had to leave out can be written again; everything that belongs
+    /// there must then be written once more. Said once.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongType`] while it cannot; or when the store does not answer.
+    pub async fn mended(&self) -> Result<bool, StoreError> {
+        match self {
+            Self::Redis(store) => store.mended().await,
+            Self::Memory(_) => Ok(false),
+        }
+    }
+
+    /// Has [`Store::mended`] say it again.
+    pub fn note_left_out(&self) {
+        if let Self::Redis(store) = self {
+            store.note_left_out();
+        }
+    }
+
     /// Stores a page of a checkpoint that is being written. Without a commit it goes by itself.
     ///
     /// # Errors

@@ -39,6 +39,9 @@ const GROWTH_EVERY: Duration = Duration::from_secs(10);
 /// How long a revoked partition may take to be finished.
 const REVOKE_WITHIN: Duration = Duration::from_secs(5);
 
+/// What the topic as a whole is called, in respect of Kafka.
+pub(super) const TOPIC: &str = "topic";
+
 /// What the reader is told by whoever stops it.
 pub(super) enum Control {
     /// Read nothing more; answer.
@@ -78,6 +81,8 @@ pub(super) struct Reader {
     tidied_at: Instant,
     committed_at: Instant,
     committed: BTreeMap<i32, i64>,
+    /// No broker is connected.
+    away: bool,
 }
 
 impl Reader {
@@ -110,6 +115,7 @@ impl Reader {
             tidied_at: now,
             committed_at: now,
             committed: BTreeMap::new(),
+            away: false,
         }
     }
 
@@ -170,7 +176,7 @@ impl Reader {
         // Messages travel on the partitions' own queues; what comes here are events and errors.
         while let Some(event) = self.consumer.poll(Duration::ZERO) {
             if let Err(error) = event {
-                tracing::debug!(%error, "Kafka consumer event");
+                self.consumer_failed(&error);
             }
         }
         while let Some(notice) = self.consumer.client().context().next() {
@@ -197,19 +203,26 @@ impl Reader {
         match notice {
             Notice::Assigned(partitions) => {
                 tracing::info!(?partitions, "Partitions assigned by the group");
+                self.intake.shared().health.clear(Part::Kafka, TOPIC);
                 self.open(Some(partitions));
             }
             Notice::Revoked { partitions, lost } => {
                 tracing::info!(?partitions, lost, "Partitions revoked by the group");
                 self.leave(partitions);
             }
-            Notice::Brokers { connected: false } => self.fail("no broker is connected"),
+            Notice::Brokers { connected: false } => {
+                self.away = true;
+                self.fail("no broker is connected");
+            }
             Notice::Brokers { connected: true } => {
+                self.away = false;
                 // A member that the group has given nothing is as ready as one that reads.
                 if self.opening.is_none() && (self.grouped || !self.partitions.is_empty()) {
                     self.intake.shared().health.ok(Part::Kafka, self.stream);
                 }
             }
+            // That no broker is connected was said already; the client repeats itself meanwhile.
+            Notice::Error(words) if self.away => tracing::debug!(reason = %words, "Kafka client error"),
             Notice::Error(words) => tracing::warn!(reason = %words, "Kafka client error"),
         }
     }

@@ -7,14 +7,26 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::{GROWTH_EVERY, REVOKE_WITHIN, Reader};
+use super::{GROWTH_EVERY, REVOKE_WITHIN, Reader, TOPIC};
 use crate::health::Part;
 use crate::kafka::offsets::{Question, Span};
 use crate::kafka::partition::Failure;
 
 impl Reader {
+    /// Takes an error of the consumer as a whole. A topic that does not exist is waited for: the group
+    /// gives its partitions out when it is made.
+    pub(super) fn consumer_failed(&self, error: &KafkaError) {
+        tracing::debug!(%error, "Kafka consumer event");
+        let missing = [RDKafkaErrorCode::UnknownTopicOrPartition, RDKafkaErrorCode::UnknownTopic];
+        if error.rdkafka_error_code().is_some_and(|code| missing.contains(&code)) {
+            let words = format!("topic {} does not exist (yet)", self.config.topic);
+            self.intake.shared().health.fail(Part::Kafka, TOPIC, &words);
+        }
+    }
+
     pub(super) fn partition_failed(&mut self, partition: i32, (code, words): Failure) {
         use rdkafka::bindings::rd_kafka_resp_err_t as Code;
         let words = format!("{}[{partition}]: {words}", self.config.topic);

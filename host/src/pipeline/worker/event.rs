@@ -92,6 +92,8 @@ pub enum Event {
     Wake,
     /// The store seems to have forgotten what it accepted of these shards.
     Probe(Vec<u32>),
+    /// Something is missing in the store: write every result again.
+    Touch,
     /// Somebody asks for the busiest tokens.
     Tokens {
         /// How many at most.
@@ -126,9 +128,10 @@ impl WorkerHandle {
         self.offer(Event::Wake);
     }
 
-    /// Sends an event that may be lost where the inbox is full, since it is repeated.
-    pub fn offer(&self, event: Event) {
-        drop(self.inbox.try_send(event));
+    /// Sends an event that may be lost where the inbox is full, since it is repeated; says whether there
+    /// was room.
+    pub fn offer(&self, event: Event) -> bool {
+        self.inbox.try_send(event).is_ok()
     }
 
     /// Sends an event; waits for room. Not for workers. A worker that has ended takes nothing.

@@ -187,6 +187,11 @@ impl Worker {
                     owned.writer.probe(id);
                 }
             }
+            Event::Touch => {
+                for Owned { shard, .. } in self.shards.values_mut() {
+                    shard.cells.iter_mut().for_each(|cell| cell.touch_all(&mut shard.tokens));
+                }
+            }
             Event::Tokens { limit, sort, reply } => {
                 let shards = self.shards.values().map(|owned| &owned.shard);
                 drop(reply.send(status::tokens(shards, limit, sort)));

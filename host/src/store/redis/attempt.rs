@@ -45,6 +45,9 @@ impl RedisStore {
         if matches!(taken, Ok(()) | Err(StoreError::WrongType { .. })) {
             self.claims.acknowledged(&attempt.scope, attempt.owner, attempt.number);
         }
+        if matches!(taken, Err(StoreError::WrongType { .. })) {
+            self.note_left_out();
+        }
         taken
     }
 }

@@ -22,7 +22,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::error::{OpenError, StoreError};
 use super::{TokenResults, decode, keys};
@@ -41,6 +41,8 @@ pub struct RedisStore {
     tries: AtomicU64,
     /// The claims of this process: epochs rise even when the server forgets, and it is noticed.
     claims: Claims,
+    /// A write has left the active list out, since the key holds something else.
+    left_out: AtomicBool,
 }
 
 impl RedisStore {
@@ -54,6 +56,7 @@ impl RedisStore {
             reader: link(),
             tries: AtomicU64::new(0),
             claims: Claims::default(),
+            left_out: AtomicBool::new(false),
         })
     }
 
@@ -95,6 +98,23 @@ impl RedisStore {
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let _pong: String = self.reader.call(&redis::cmd("PING"), "PING", "the connection").await?;
         Ok(())
+    }
+
+    pub(super) async fn mended(&self) -> Result<bool, StoreError> {
+        if !self.left_out.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let mut command = redis::cmd("TYPE");
+        command.arg(keys::ACTIVE);
+        let found: String = self.reader.call(&command, "TYPE", keys::ACTIVE).await?;
+        if found != "none" && found != "zset" {
+            return Err(StoreError::WrongType { key: keys::ACTIVE.to_owned(), command: "ZADD", found });
+        }
+        Ok(self.left_out.swap(false, Ordering::Relaxed))
+    }
+
+    pub(super) fn note_left_out(&self) {
+        self.left_out.store(true, Ordering::Relaxed);
     }
 
     /// Reads a key.
