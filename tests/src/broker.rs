@@ -298,10 +298,9 @@ fn log(directory: &Path) -> PathBuf {
 fn server_properties(directory: &Path, ports: &Ports) -> String {
     let Ports { own, controller, proxied } = ports;
     let (listener, advertised) = match proxied {
-        Some((port, told)) => (
-            format!(",PROXIED://127.0.0.1:{port}"),
-            format!(",PROXIED://127.0.0.1:{told}"),
-        ),
+        Some((port, told)) => {
+            (format!(",PROXIED://127.0.0.1:{port}"), format!(",PROXIED://127.0.0.1:{told}"))
+        }
         None => (String::new(), String::new()),
     };
     let logs = directory.join("logs");

@@ -43,13 +43,22 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Prepares to send; batches are large and compressed with `lz4` only where asked for.
+    /// Prepares to send in large batches.
     ///
     /// # Errors
     /// Fails where the client cannot be made.
     pub fn new(broker: &Broker, topic: &str) -> Result<Self> {
+        Self::with_codec(broker, topic, "none")
+    }
+
+    /// Prepares to send compressed: `gzip`, `snappy`, `lz4` or `zstd`.
+    ///
+    /// # Errors
+    /// Fails where the client cannot be made.
+    pub fn with_codec(broker: &Broker, topic: &str, codec: &str) -> Result<Self> {
         let client = broker
             .client()
+            .set("compression.type", codec)
             .set("linger.ms", "5")
             .set("batch.size", "1000000")
             .set("batch.num.messages", "20000")

@@ -85,7 +85,8 @@ pub fn table() -> Result<String> {
         "| fault | runs | lost | doubled | stall p50 | stall max | recovery p50 | recovery max |\n|---|---|---|---|---|---|---|---|\n",
     );
     for (fault, runs) in runs {
-        let (lost, doubled) = (runs.iter().map(|run| run.lost).sum(), runs.iter().map(|run| run.doubled).sum());
+        let (lost, doubled) =
+            (runs.iter().map(|run| run.lost).sum(), runs.iter().map(|run| run.doubled).sum());
         table.push_str(&row(&fault, &runs, lost, doubled));
     }
     Ok(table)
@@ -95,7 +96,8 @@ fn row(fault: &str, runs: &[Figures], lost: u64, doubled: u64) -> String {
     let (stall_p50, stall_max) = spread(runs.iter().filter_map(|run| run.stall_s).collect());
     let (recovery_p50, recovery_max) = spread(runs.iter().filter_map(|run| run.recovery_s).collect());
     let failed = runs.iter().filter(|run| run.failed).count();
-    let count = if failed == 0 { runs.len().to_string() } else { format!("{} ({failed} failed)", runs.len()) };
+    let count =
+        if failed == 0 { runs.len().to_string() } else { format!("{} ({failed} failed)", runs.len()) };
     format!(
         "| {fault} | {count} | {lost} | {doubled} | {stall_p50} | {stall_max} | {recovery_p50} | {recovery_max} |\n"
     )

@@ -138,7 +138,8 @@ impl Watch {
     /// # Errors
     /// Fails when the limit has passed.
     pub fn wait_progress(&self, limit: Duration) -> Result<Duration> {
-        let processed = || self.shared.seen().partitions.iter().map(|track| track.processed).collect::<Vec<_>>();
+        let processed =
+            || self.shared.seen().partitions.iter().map(|track| track.processed).collect::<Vec<_>>();
         let (began, before) = (Instant::now(), processed());
         wait::until_true("every partition to move", limit, || {
             processed().iter().zip(&before).all(|(now, before)| now > before)

@@ -5,25 +5,31 @@
 //! accept) until its next request is there and is being answered, and as long to take in what is
 //! written. Sending a request byte by byte does not extend it; keep-alive ends after it.
 //!
-//! Invariant: an accepted connection holds one of [`CONNECTIONS`] permits until it is dropped; with
-//! none left, clients wait in the kernel's queue.
+//! With all places taken, the connection that has got nothing for longest gives its place to the next
+//! one: so clients that hold theirs for nothing do not keep others out.
+//!
+//! Invariant: an accepted connection holds one of the permits until it is dropped.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep};
 
-/// The most connections at once.
+use crate::metrics::Process;
+
+/// The most connections at once, and the share of the process's file descriptors that they may take.
 const CONNECTIONS: usize = 256;
+const DESCRIPTORS_SHARE: usize = 4;
 /// How long a client may keep a connection without getting anything done. Longer than a request may
 /// take (see `shield`).
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -32,16 +38,49 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct GuardedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    /// How many connections there may be.
+    places: usize,
     patience: Duration,
+    began: Instant,
+    /// The connections that were accepted and may be open still.
+    open: Vec<Open>,
+}
+
+/// What the listener keeps of a connection.
+struct Open {
+    /// When it got something last, in milliseconds since the listener began.
+    served_ms: Arc<AtomicU64>,
+    /// Ends it; closed when it has ended.
+    cut: oneshot::Sender<()>,
 }
 
 impl GuardedListener {
+    /// Takes as many connections as the process's descriptors allow, and no more than [`CONNECTIONS`].
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self::with_limits(listener, CONNECTIONS, PATIENCE)
+        let descriptors = Process::descriptors_limit().unwrap_or(usize::MAX);
+        Self::with_limits(listener, (descriptors / DESCRIPTORS_SHARE).clamp(1, CONNECTIONS), PATIENCE)
     }
 
     fn with_limits(listener: TcpListener, connections: usize, patience: Duration) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(connections)), patience }
+        let permits = Arc::new(Semaphore::new(connections));
+        let began = Instant::now();
+        Self { listener, permits, places: connections, patience, began, open: Vec::new() }
+    }
+
+    /// Waits for a place; where all are taken, the connection that was served longest ago gives its own.
+    async fn permit(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        self.open.retain(|open| !open.cut.is_closed());
+        let served_ms = |open: &Open| open.served_ms.load(Ordering::Relaxed);
+        let quietest = (0..self.open.len()).min_by_key(|&index| served_ms(&self.open[index]));
+        if let Some(index) = quietest {
+            // One that has ended meanwhile has given its place as well.
+            self.open.swap_remove(index).cut.send(()).ok();
+        }
+        // The semaphore is never closed; without a permit the connection would only be uncounted.
+        Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 }
 
@@ -50,15 +89,20 @@ impl Listener for GuardedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // The semaphore is never closed; without a permit the connection would only be uncounted.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         // This one logs and waits where the process has no descriptors left.
         let (stream, address) = Listener::accept(&mut self.listener).await;
+        let permit = self.permit().await;
         // Answers are small and whole; without this the kernel may hold their end back.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY refused");
         }
-        (Guarded::new(stream, self.patience, permit), address)
+        if self.open.len() >= 2 * self.places {
+            self.open.retain(|open| !open.cut.is_closed());
+        }
+        let (cut, told) = oneshot::channel();
+        let guarded = Guarded::new(stream, self.patience, self.began, told, permit);
+        self.open.push(Open { served_ms: Arc::clone(&guarded.served_ms), cut });
+        (guarded, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -71,22 +115,45 @@ pub(super) struct Guarded<S> {
     stream: S,
     patience: Duration,
     deadline: Pin<Box<Sleep>>,
+    began: Instant,
+    served_ms: Arc<AtomicU64>,
+    is_cut: bool,
+    /// Told when another connection needs the place; none when it was.
+    cut: Option<oneshot::Receiver<()>>,
     /// Held for its drop.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<S> Guarded<S> {
-    fn new(stream: S, patience: Duration, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { stream, patience, deadline: Box::pin(tokio::time::sleep(patience)), _permit: permit }
+    fn new(
+        stream: S,
+        patience: Duration,
+        began: Instant,
+        cut: oneshot::Receiver<()>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(patience));
+        let served_ms = Arc::new(AtomicU64::new(began.elapsed().as_millis() as u64));
+        Self { stream, patience, deadline, began, served_ms, is_cut: false, cut: Some(cut), _permit: permit }
     }
 
     /// Notes that bytes of an answer have left.
     fn extend(&mut self) {
         self.deadline.as_mut().reset(Instant::now() + self.patience);
+        self.served_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Fails when the time is over; else the task is woken when it will be.
+    /// Fails when the time is over or the place is needed; else the task is woken when that will be.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        // A listener that is gone needs no place: it never says so, and is not asked again.
+        let told = self.cut.as_mut().map(|cut| Pin::new(cut).poll(cx));
+        if let Some(Poll::Ready(told)) = told {
+            self.cut = None;
+            self.is_cut = told.is_ok();
+        }
+        if self.is_cut {
+            return Poll::Ready(io::ErrorKind::ConnectionAborted.into());
+        }
         self.deadline.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 }
@@ -184,19 +251,22 @@ mod tests {
     }
 
     #[test]
-    fn with_all_permits_taken_a_client_waits_until_one_is_free() {
-        let (_runtime, address) = served(1, Duration::from_secs(10));
-        let mut first = Client::connect(address).unwrap();
-        first.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-        let mut answer = [0; 512];
-        assert!(first.read(&mut answer).unwrap() > 0);
-
-        let mut second = Client::connect(address).unwrap();
-        second.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        second.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        assert!(second.read(&mut answer).is_err());
-        drop(first);
-        second.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        assert!(second.read(&mut answer).unwrap() > 0);
+    fn with_all_places_taken_the_quietest_connection_gives_way_and_a_served_one_stays() {
+        let (_runtime, address) = served(2, Duration::from_secs(10));
+        let ask = |client: &mut Client| {
+            let mut answer = [0; 512];
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            client.read(&mut answer).unwrap() > 0
+        };
+        let mut quiet = Client::connect(address).unwrap();
+        quiet.write_all(b"GET / HT").unwrap();
+        let mut good = Client::connect(address).unwrap();
+        assert!(ask(&mut good));
+        let mut third = Client::connect(address).unwrap();
+        assert!(ask(&mut third));
+        quiet.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(matches!(quiet.read(&mut [0; 1]), Ok(0) | Err(_)), "the quiet one was cut off");
+        assert!(ask(&mut good));
     }
 }

@@ -21,6 +21,8 @@ mod text;
 mod tests;
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -40,6 +42,21 @@ pub enum InitError {
     Installed(#[source] tracing::subscriber::SetGlobalDefaultError),
 }
 
+/// The installed log; there is one in a process.
+static INSTALLED: OnceLock<outlet::View> = OnceLock::new();
+
+/// Gives the number of lines that could not be written so far.
+pub fn lost_lines() -> u64 {
+    INSTALLED.get().map_or(0, outlet::View::lost_lines)
+}
+
+/// Waits until the lines so far are written, for one who ends the process at once.
+pub fn wait_written(limit: Duration) {
+    if let Some(log) = INSTALLED.get() {
+        log.wait_written(limit);
+    }
+}
+
 /// Sends the events of this process to standard output from now on.
 ///
 /// The handle is kept until the process ends; when it is dropped, waiting lines are written.
@@ -48,6 +65,7 @@ pub enum InitError {
 /// When the writing thread cannot be started, or when the log was installed before.
 pub fn init(log: &Log) -> Result<Handle, InitError> {
     let (outlet, handle) = outlet::open(io::stdout()).map_err(InitError::Thread)?;
+    INSTALLED.get_or_init(|| handle.view());
     let form = match log.format {
         Format::Json => Form::Json,
         Format::Text => Form::Text { colours: io::stdout().is_terminal() },

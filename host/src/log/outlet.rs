@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 enum Piece {
     Line(Vec<u8>),
+    /// What came before is written: the sender is dropped.
+    Mark(#[expect(dead_code, reason = "held for its drop")] Sender<()>),
     /// Nothing follows that must be written.
     End,
 }
@@ -61,18 +63,51 @@ pub(super) fn open(out: impl Write + Send + 'static) -> io::Result<(Outlet, Hand
 }
 
 fn write(lines: &Receiver<Piece>, mut out: impl Write, lost: &AtomicU64) {
-    while let Ok(Piece::Line(line)) = lines.recv() {
-        if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+    let mut told = false;
+    while let Ok(piece) = lines.recv() {
+        let line = match piece {
+            Piece::Line(line) => line,
+            Piece::Mark(_) => continue,
+            Piece::End => return,
+        };
+        if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
             lost.fetch_add(1, Ordering::Relaxed);
+            if !told {
+                told = true;
+                // Nobody is left to tell if this fails, too.
+                drop(writeln!(io::stderr(), "aggregator: log lines are lost: standard output: {error}"));
+            }
         }
     }
 }
 
 impl Handle {
+    /// What others may know of the outlet.
+    pub(super) fn view(&self) -> View {
+        View { queue: self.queue.clone(), lost: Arc::clone(&self.lost) }
+    }
+}
+
+/// What others than its owner may do with the outlet.
+#[derive(Debug)]
+pub(super) struct View {
+    queue: Sender<Piece>,
+    lost: Arc<AtomicU64>,
+}
+
+impl View {
     /// Gives the number of lines that could not be written.
-    #[must_use]
-    pub fn lost_lines(&self) -> u64 {
+    pub(super) fn lost_lines(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all lines so far are written, but not for longer than the limit.
+    pub(super) fn wait_written(&self, limit: Duration) {
+        let (mark, written) = crossbeam_channel::bounded(0);
+        if self.queue.send_timeout(Piece::Mark(mark), limit).is_ok() {
+            // Nothing is ever sent: the end of waiting is that the mark is gone, or the limit.
+            written.recv_timeout(limit).ok();
+        }
     }
 }
 
@@ -154,12 +189,26 @@ mod tests {
     }
 
     #[test]
+    fn whoever_ends_the_process_can_wait_for_the_lines_but_not_for_long() {
+        let (written, lines) = crossbeam_channel::bounded(QUEUE_LINES);
+        let (opener, open) = crossbeam_channel::bounded(0);
+        let (outlet, handle) = open_gate(open, written);
+        hand_in(&outlet, 100);
+        handle.view().wait_written(Duration::from_millis(10));
+        assert_eq!(lines.len(), 0);
+        drop(opener);
+        handle.view().wait_written(Duration::from_secs(10));
+        assert_eq!(lines.len(), 100);
+    }
+
+    #[test]
     fn a_stuck_output_holds_nobody_up_and_lost_lines_are_counted() {
         let (written, _lines) = crossbeam_channel::bounded(2 * QUEUE_LINES);
         let (opener, open) = crossbeam_channel::bounded(0);
         let (outlet, handle) = open_gate(open, written);
         hand_in(&outlet, QUEUE_LINES + 10);
-        assert!((9..=10).contains(&handle.lost_lines()), "{}", handle.lost_lines());
+        let lost = handle.view().lost_lines();
+        assert!((9..=10).contains(&lost), "{lost}");
         drop(opener);
         drop(handle);
     }
@@ -168,10 +217,10 @@ mod tests {
     fn a_full_disk_is_counted_and_survived() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let (outlet, handle) = open(full).unwrap();
-        let lost = Arc::clone(&handle.lost);
+        let view = handle.view();
         hand_in(&outlet, 3);
         drop(handle);
-        assert_eq!(lost.load(Ordering::Relaxed), 3);
+        assert_eq!(view.lost_lines(), 3);
     }
 
     fn open_gate(open_gate: Receiver<()>, written: Sender<Vec<u8>>) -> (Outlet, Handle) {

@@ -8,10 +8,11 @@ mod checkpoints;
 mod observed;
 mod plugin_events;
 mod plugins;
+pub mod pressure;
 mod process;
 mod rates;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
@@ -27,6 +28,7 @@ pub use rates::{Rates, Snapshot};
 use crate::trade::Reason;
 use checkpoints::{CheckpointNumbers, Regressions};
 use observed::ObservedGauges;
+use pressure::Pressure;
 
 /// All numbers of the service.
 pub struct Metrics {
@@ -65,6 +67,10 @@ pub struct Metrics {
     pub plugin_events: PluginEvents,
     ancestor: ancestor::Ancestor,
     rates: Rates,
+    /// How busy the workers are.
+    pub pressure: Pressure,
+    log_lines_lost: IntCounter,
+    backpressure: Gauge,
 }
 
 /// Bounds from 100 µs to 10 s.
@@ -154,6 +160,13 @@ impl Metrics {
             plugin_events: PluginEvents::new(&make)?,
             ancestor: ancestor::Ancestor::new(&make)?,
             rates: Rates::default(),
+            pressure: Pressure::default(),
+            log_lines_lost: make
+                .counter("aggregator_log_lines_lost_total", "Log lines that could not be written")?,
+            backpressure: make.gauge(
+                "aggregator_backpressure",
+                "How busy the busiest worker was over 2 s: 0 OK, 1 LOW, 2 HIGH",
+            )?,
             registry,
         })
     }
@@ -206,6 +219,7 @@ impl Metrics {
 
     /// Remembers the counters for the rates over the last seconds; called once a second.
     pub fn sample(&self) {
+        self.pressure.sample(Instant::now());
         self.rates.push(Snapshot {
             trades: self.trades.get(),
             batches: self.batches.get(),
@@ -223,6 +237,9 @@ impl Metrics {
     pub fn render(&self, observed: &Observed) -> prometheus::Result<Vec<u8>> {
         let process = Process::read();
         self.observed.set(observed, process);
+        self.backpressure.set(f64::from(self.pressure.now() as u8));
+        let lost = crate::log::lost_lines();
+        self.log_lines_lost.inc_by(lost.saturating_sub(self.log_lines_lost.get()));
         self.ancestor.update(&self.rates, observed, process);
         let mut families = self.registry.gather();
         families.extend(self.plugins.gather());
@@ -260,6 +277,8 @@ mod tests {
             "aggregator_sink_regressions_total 0",
             "aggregator_replayed_total 0",
             "aggregator_rejected_total{reason=\"too_late\"} 0",
+            "aggregator_backpressure 0",
+            "aggregator_log_lines_lost_total 0",
             "realtime_aggregation_trades_processed_total 3",
             "realtime_aggregation_active_tokens 5",
             "realtime_aggregation_uptime_seconds 9",

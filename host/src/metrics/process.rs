@@ -28,4 +28,11 @@ impl Process {
         let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
         Self { resident_bytes: of(1), data_bytes: of(5), threads: threads.unwrap_or(0) }
     }
+
+    /// How many file descriptors the process may have; none where that is unlimited or not told.
+    pub fn descriptors_limit() -> Option<usize> {
+        let limits = fs::read_to_string("/proc/self/limits").ok()?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
 }

@@ -34,7 +34,7 @@ fn broker_suffers(run: &Run<'_>, away: Duration, fault: impl Fn(), heal: impl Fn
         watch.begin();
         let began = Instant::now();
         fault();
-        let unready = wait_unready(&host, "kafka", LIMIT);
+        let unready = wait_unready(&host, "kafka: ", LIMIT);
         assert!(unready < scaled(Duration::from_secs(10)), "it was ready for {unready:?}");
         assert_eq!(host.get("/health/live").unwrap().status, 200);
         thread::sleep(away.saturating_sub(began.elapsed()));

@@ -11,7 +11,7 @@ use aggregator_tests::stream::Shape;
 use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
-use crate::run::{LIMIT, Run, runs, seed, wait_serving};
+use crate::run::{LIMIT, Run, runs, scaled, seed, wait_serving};
 
 /// Kills a host again and again at random moments while the load flows.
 fn killed_under_load(shape: Shape, of_test: u64) {
@@ -67,5 +67,31 @@ fn a_host_that_ends_in_order_leaves_nothing_to_be_read_again() {
             run.assert_exact(&[&second]);
             assert_eq!(second.metric("aggregator_replayed_total"), Some(0.0), "{shape:?}");
         }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_host_at_once_and_nothing_is_lost() {
+    for number in 0..runs(1, 20) {
+        let run = &Run::new("03 second signal", seed(4, number), Shape::Arrays, Memory::Volatile);
+        let pace = &Pace::default();
+        thread::scope(|scope| {
+            let load = Load::start(scope, run, pace, Duration::from_secs(4));
+            let mut first = Host::start(&run.settings()).unwrap();
+            wait_serving(&first);
+            load.wait_for(0.5);
+            // Without the store a drain takes as long as it may.
+            run.redis.signal(Signal::SIGSTOP);
+            first.signal(Signal::SIGTERM);
+            first.wait_line("Draining", LIMIT).unwrap();
+            let ended = first.stop(LIMIT).unwrap();
+            run.redis.signal(Signal::SIGCONT);
+            assert_eq!(ended.status.code(), Some(75), "{}", ended.output);
+            assert!(ended.took < scaled(Duration::from_millis(200)), "it took {:?}", ended.took);
+            assert!(ended.output.contains("Second signal"), "{}", ended.output);
+            load.finish();
+        });
+        let second = Host::start(&run.settings()).unwrap();
+        run.assert_exact(&[&second]);
     }
 }

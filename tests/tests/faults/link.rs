@@ -77,7 +77,8 @@ fn a_link_to_the_broker_that_fails_in_any_way_is_recovered_from() {
     let broker = Broker::start(&Options { proxied: true, ..Options::default() }).unwrap();
     for number in 0..runs(1, 5) {
         for (index, fault) in faults().iter().enumerate() {
-            let shape = if (number + index as u64).is_multiple_of(2) { Shape::Arrays } else { Shape::Singles };
+            let shape =
+                if (number + index as u64).is_multiple_of(2) { Shape::Arrays } else { Shape::Singles };
             let plan = Plan::new(fault.name, seed(71, number), shape);
             let run = Run::on(&broker, RedisServer::start().unwrap(), &plan);
             link_suffers(&run, fault);

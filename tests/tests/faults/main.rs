@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod broker_away;
+mod clock;
 mod kill;
 mod link;
 mod load;
@@ -14,7 +15,9 @@ mod outage;
 mod redis_refuses;
 mod redis_slow;
 mod repartition;
+mod retention;
 mod run;
+mod start;
 mod swaps;
 mod takeover;
 mod topic;

@@ -22,7 +22,13 @@ const LOSSES: &str = "aggregator_sink_regressions_total";
 
 /// Lets something happen to Redis in the middle of the load and compares the end; the host is then killed and
 /// started again, so that its checkpoint is compared, too.
-fn redis_suffers(name: &str, of_test: u64, memory: Memory, losses: Option<f64>, fault: impl Fn(&mut Run<'_>)) {
+fn redis_suffers(
+    name: &str,
+    of_test: u64,
+    memory: Memory,
+    losses: Option<f64>,
+    fault: impl Fn(&mut Run<'_>),
+) {
     redis_suffers_after(name, of_test, memory, losses, |_| {}, fault);
 }
 

@@ -52,7 +52,9 @@ const REFUSALS: [Refusal; 4] = [
     },
     Refusal {
         name: "11 redis forbids keys",
-        begin: |redis| command(redis, &["ACL", "SETUSER", "default", "resetkeys", "~aggregator:*", "~tokens:active"]),
+        begin: |redis| {
+            command(redis, &["ACL", "SETUSER", "default", "resetkeys", "~aggregator:*", "~tokens:active"])
+        },
         end: |redis| command(redis, &["ACL", "SETUSER", "default", "allkeys"]),
         named: &["SET", "token:", "NOPERM"],
         goes_on: false,
@@ -81,7 +83,7 @@ fn redis_refuses(run: &Run<'_>, refusal: &Refusal) {
         load.wait_for(0.2);
         let mut redis = run.redis.connect().unwrap();
         (refusal.begin)(&mut redis);
-        let unready = wait_unready(&host, "redis", LIMIT);
+        let unready = wait_unready(&host, "redis: ", LIMIT);
         assert!(unready < scaled(Duration::from_secs(5)), "{}: it was ready for {unready:?}", refusal.name);
         for path in ["/health/ready", "/health"] {
             let mut last = String::new();
@@ -109,7 +111,8 @@ fn redis_refuses(run: &Run<'_>, refusal: &Refusal) {
 fn a_redis_that_refuses_is_named_with_key_and_command_and_gets_everything_afterwards() {
     for number in 0..runs(1, 5) {
         for (index, refusal) in REFUSALS.iter().enumerate() {
-            let shape = if (number + index as u64).is_multiple_of(2) { Shape::Arrays } else { Shape::Singles };
+            let shape =
+                if (number + index as u64).is_multiple_of(2) { Shape::Arrays } else { Shape::Singles };
             let run = Run::new(refusal.name, seed(111, number), shape, Memory::Volatile);
             redis_refuses(&run, refusal);
         }

@@ -45,14 +45,24 @@ fn faults() -> [Fault; 4] {
             seconds(pick(6, 15)),
             |redis| {
                 let mut connection = redis.connect().expect("redis answers");
-                redis::cmd("CLIENT").arg("PAUSE").arg(60_000).arg("WRITE").exec(&mut connection).expect("a pause");
+                redis::cmd("CLIENT")
+                    .arg("PAUSE")
+                    .arg(60_000)
+                    .arg("WRITE")
+                    .exec(&mut connection)
+                    .expect("a pause");
             },
             |redis| {
                 let mut connection = redis.connect().expect("redis answers");
                 redis::cmd("CLIENT").arg("UNPAUSE").exec(&mut connection).expect("no pause");
             },
         ),
-        silent("10 redis behind a link that is held", seconds(pick(8, 15)), |redis| redis.link().hold(), heal),
+        silent(
+            "10 redis behind a link that is held",
+            seconds(pick(8, 15)),
+            |redis| redis.link().hold(),
+            heal,
+        ),
         Fault {
             name: "10 redis 500 ms away",
             lasts: seconds(pick(5, 15)),
@@ -78,12 +88,13 @@ fn redis_suffers(run: &Run<'_>, fault: &Fault) {
         let began = Instant::now();
         (fault.begin)(&run.redis);
         if fault.silent {
-            let unready = wait_unready(&host, "redis", LIMIT);
+            let unready = wait_unready(&host, "redis: ", LIMIT);
             assert!(unready < scaled(Duration::from_secs(5)), "it was ready for {unready:?}");
         }
         assert_eq!(host.get("/health/live").unwrap().status, 200);
         thread::sleep(fault.lasts.saturating_sub(began.elapsed()));
-        let (more, rate) = (trades(&host) - counted, pick(60_000.0, 200_000.0) / (fault.lasts.as_secs_f64() + 8.0));
+        let (more, rate) =
+            (trades(&host) - counted, pick(60_000.0, 200_000.0) / (fault.lasts.as_secs_f64() + 8.0));
         let wanted = rate * fault.lasts.as_secs_f64() / 2.0;
         assert!(more > wanted, "{}: only {more} trades were counted meanwhile, not {wanted}", fault.name);
         let grown = watch.resident_bytes(&host).saturating_sub(resident);
@@ -97,7 +108,8 @@ fn redis_suffers(run: &Run<'_>, fault: &Fault) {
     });
     host.wait_ready(LIMIT).unwrap();
     run.assert_exact(&[&host]);
-    let moved = |line: &serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains("revoked"));
+    let moved =
+        |line: &serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains("revoked"));
     assert!(!host.log().iter().any(moved), "{}: partitions moved", fault.name);
 }
 
@@ -105,7 +117,8 @@ fn redis_suffers(run: &Run<'_>, fault: &Fault) {
 fn a_redis_that_does_not_answer_holds_up_nothing_but_its_own_results() {
     for number in 0..runs(1, 5) {
         for (index, fault) in faults().iter().enumerate() {
-            let shape = if (number + index as u64).is_multiple_of(2) { Shape::Arrays } else { Shape::Singles };
+            let shape =
+                if (number + index as u64).is_multiple_of(2) { Shape::Arrays } else { Shape::Singles };
             let plan = Plan::new(fault.name, seed(101, number), shape);
             let redis = RedisServer::start_proxied(Memory::Volatile).unwrap();
             redis_suffers(&Run::on(broker::shared(), redis, &plan), fault);

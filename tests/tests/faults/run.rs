@@ -2,6 +2,7 @@
 //!
 //! The invariant: everything that the broker acknowledged is in the oracle, and each run leaves its figures.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -108,13 +109,14 @@ impl<'b> Run<'b> {
         &self.messages
     }
 
-    /// Takes what was deleted before these offsets out of the oracle.
-    pub(crate) fn forget_before(&mut self, offsets: &[i64]) {
-        let mut next = vec![0; offsets.len()];
+    /// Takes records out of the oracle that nobody has read: in each partition those within its spans.
+    pub(crate) fn forget(&mut self, spans: &[Vec<Range<i64>>]) {
+        let mut next = vec![0; spans.len()];
         let kept = self.messages.iter().filter(|message| {
             let partition = message.partition as usize;
+            let offset = next[partition];
             next[partition] += 1;
-            next[partition] > offsets[partition]
+            !spans[partition].iter().any(|span| span.contains(&offset))
         });
         self.oracle = oracle(kept);
     }
@@ -219,7 +221,8 @@ impl<'b> Run<'b> {
         for token in self.oracle.tokens() {
             let wanted = self.oracle.values(token, self.clock_ms(token));
             let wanted = wanted.last().map_or(0, |values| values.sell_count + values.buy_count);
-            let row = results::read(&mut connection, token, compare::AGGREGATES, Encoding::Json).ok().flatten();
+            let row =
+                results::read(&mut connection, token, compare::AGGREGATES, Encoding::Json).ok().flatten();
             let count = |field| row.as_ref()?.cell("1hour", field)?.number();
             let found = (count("sell_count").unwrap_or(0.0) + count("buy_count").unwrap_or(0.0)) as u64;
             lost += wanted.saturating_sub(found);
@@ -252,6 +255,20 @@ pub(crate) fn told(host: &Host) -> String {
     lines.filter(|line| !line.starts_with('#') && !line.ends_with(" 0")).collect::<Vec<_>>().join("; ")
 }
 
+/// Waits until a host has finished everything that the broker has acknowledged.
+pub(crate) fn wait_finished(host: &Host, run: &Run<'_>) {
+    wait::until_true("everything to be finished", LIMIT, || {
+        let Ok(page) = host.json("/partitions") else { return false };
+        let partitions = page["partitions"].as_array().cloned().unwrap_or_default();
+        let processed = |end: (usize, i64)| {
+            let of_end = |one: &&serde_json::Value| one["partition"].as_u64() == Some(end.0 as u64);
+            partitions.iter().find(of_end).is_some_and(|one| one["processed"].as_i64() >= Some(end.1))
+        };
+        run.ends.all().into_iter().enumerate().all(processed)
+    })
+    .expect("a host that finishes");
+}
+
 /// The trades that a host has counted itself.
 pub(crate) fn trades(host: &Host) -> f64 {
     host.metric("aggregator_trades_total").unwrap_or(0.0)
@@ -264,15 +281,14 @@ pub(crate) fn wait_serving(host: &Host) {
         .expect("a host that stores checkpoints");
 }
 
-/// Waits until readiness names a part as failing, and says how long that took.
-pub(crate) fn wait_unready(host: &Host, part: &str, limit: Duration) -> Duration {
+/// Waits until readiness names the culprit, and says how long that took.
+pub(crate) fn wait_unready(host: &Host, named: &str, limit: Duration) -> Duration {
     let began = Instant::now();
-    let named = format!("{part}: ");
     let mut last = String::new();
     let told = wait::until_true("readiness to name the culprit", limit, || {
         let Ok(answer) = host.get("/health/ready") else { return false };
         last = answer.body;
-        answer.status == 503 && last.contains(&named)
+        answer.status == 503 && last.contains(named)
     });
     told.unwrap_or_else(|error| panic!("{error}: {last}"));
     began.elapsed()

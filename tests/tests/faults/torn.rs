@@ -30,7 +30,8 @@ fn assert_whole(redis: &RedisServer) {
     let mut connection = redis.connect().expect("redis answers");
     let tokens: Vec<String> = connection.zrange("tokens:active", 0, -1).expect("the active tokens");
     for token in tokens {
-        let row = results::read(&mut connection, &token, AGGREGATES, Encoding::Json).expect("a value that parses");
+        let row =
+            results::read(&mut connection, &token, AGGREGATES, Encoding::Json).expect("a value that parses");
         for (window, fields) in row.iter().flat_map(|row| &row.groups) {
             assert_eq!(fields.len(), FIELDS.len(), "{token} {window}");
         }
@@ -69,7 +70,8 @@ fn a_connection_that_is_cut_within_a_script_leaves_all_of_it_or_nothing() {
                 assert_whole(&run.redis);
                 host = Host::start(&settings).unwrap();
                 wait_serving(&host);
-                let dropped = host.log().iter().filter(|line| line["message"] == "Checkpoint not used").count();
+                let dropped =
+                    host.log().iter().filter(|line| line["message"] == "Checkpoint not used").count();
                 assert_eq!(dropped, 0, "a checkpoint was torn");
             }
         }

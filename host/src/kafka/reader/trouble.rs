@@ -3,11 +3,11 @@
 //! Not for brokers that do not answer. Invariant: what was lost is counted and said once, and a partition
 //! that was told to be in trouble is told to be well again.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{GROWTH_EVERY, REVOKE_WITHIN, Reader, TOPIC};
@@ -55,12 +55,18 @@ impl Reader {
         if reset {
             self.intake.reset(span.partition, next);
         }
-        let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&self.config.topic, span.partition, Offset::Offset(next));
-        let sought = added.and_then(|()| self.consumer.seek_partitions(list, Duration::ZERO).map(drop));
-        if let Err(error) = sought {
-            tracing::warn!(partition = span.partition, %error, "Seek refused; the broker's next error repeats it");
+        if let Err(error) = self.assign_anew(span.partition, next) {
+            self.fail(&format!("partition {} at {next}: {error}", span.partition));
         }
+    }
+
+    /// Has a partition fetched from another offset. The client has stopped fetching it, and seeks only what
+    /// it fetches; so it is given back and taken again, which the group does not see.
+    fn assign_anew(&self, partition: i32, next: i64) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.config.topic, partition, Offset::Offset(next))?;
+        self.consumer.incremental_unassign(&list)?;
+        self.consumer.incremental_assign(&list)
     }
 
     /// Notes that a partition can be read again.

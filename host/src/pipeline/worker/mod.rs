@@ -14,6 +14,7 @@ mod trying;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender};
@@ -24,6 +25,7 @@ use super::lane::Lane;
 use super::rejections::DeadLetter;
 use super::route::Routed;
 use super::status;
+use crate::metrics::pressure::Idle;
 use crate::trade::{Decoder, Rejected, Rows};
 use closing::Closing;
 pub use event::{Assignment, CellStart, Event, Resume, WorkerHandle};
@@ -78,6 +80,8 @@ pub struct Worker {
     parked: VecDeque<(usize, Arc<Routed>)>,
     /// Dead letters that their queue had no room for.
     letters: VecDeque<DeadLetter>,
+    /// The time in which there was nothing to do.
+    idle: Idle,
     /// When rows are asked for next, by the monotonic clock.
     next_flush: Duration,
     stopping: Option<Sender<()>>,
@@ -100,6 +104,7 @@ impl Worker {
     ) -> Self {
         let decoder = Decoder::new(shared.limits, shared.optional());
         let next_flush = shared.clock.monotonic();
+        let idle = shared.metrics.pressure.worker();
         Self {
             index,
             shared,
@@ -115,6 +120,7 @@ impl Worker {
             rejected: Vec::new(),
             parked: VecDeque::new(),
             letters: VecDeque::new(),
+            idle,
             next_flush,
             stopping: None,
             settling: Vec::new(),
@@ -249,6 +255,7 @@ impl Worker {
 
     /// Sleeps until there is something to do.
     fn wait(&self, timeout: Duration) {
+        let began = self.shared.clock.monotonic();
         let mut select = Select::new();
         select.recv(&self.inbox);
         for (peer, _) in &self.parked {
@@ -256,6 +263,10 @@ impl Worker {
         }
         // Which of them is ready is found out by the next round.
         select.ready_timeout(timeout).ok();
+        if self.parked.is_empty() && self.letters.is_empty() {
+            let waited = self.shared.clock.monotonic().saturating_sub(began);
+            self.idle.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
+        }
     }
 
     /// Begins the end: everything that is left is stored.
