@@ -14,6 +14,8 @@ use crate::config::{Kafka, Partitioning};
 const PREFETCH_KIB: usize = 16_384;
 /// The same for partitions that are read again.
 const CATCH_UP_PREFETCH_KIB: usize = 4_096;
+/// The longest time between two heartbeats of a member of the group.
+const HEARTBEAT: Duration = Duration::from_millis(300);
 /// The longest answer of a broker that librdkafka takes by default, in bytes.
 const ANSWER_BYTES: usize = 100_000_000;
 /// The longest message that librdkafka sends by default, in bytes.
@@ -90,7 +92,9 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
         client
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", millis(config.session_timeout))
-            .set("heartbeat.interval.ms", millis(config.session_timeout / 4));
+            // Members learn of a rebalance by their next heartbeat, and what moves stands still until all
+            // have.
+            .set("heartbeat.interval.ms", millis(HEARTBEAT.min(config.session_timeout / 4)));
         if let Some(instance) = &config.group_instance_id {
             client.set("group.instance.id", instance);
         }

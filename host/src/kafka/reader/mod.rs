@@ -348,6 +348,11 @@ impl Reader {
         self.partitions.clear();
         self.commit(CommitMode::Sync);
         self.consumer.client().context().close();
+        // The client forgets to tell the group that a member without partitions leaves, unless it is asked
+        // to before it is closed; the group would wait for that member until its session is over.
+        if self.grouped && self.consumer.assignment().is_ok_and(|assigned| assigned.count() == 0) {
+            self.consumer.unsubscribe();
+        }
         // Dropping the last handle of the consumer leaves the group and waits for its answer.
     }
 }
