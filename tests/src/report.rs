@@ -61,6 +61,23 @@ impl Figures {
     }
 }
 
+/// Keeps figures at its end, also where that is a failure.
+pub struct Kept(Figures);
+
+impl Kept {
+    /// Figures of a fault of which only is said whether everything was as it must be.
+    pub fn of(fault: &str) -> Self {
+        Self(Figures::of(fault))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.failed = std::thread::panicking();
+        self.0.keep().ok();
+    }
+}
+
 /// Where figures are kept.
 ///
 /// # Errors

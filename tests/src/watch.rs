@@ -129,7 +129,7 @@ impl Watch {
         let mut seen = self.shared.seen();
         seen.resident.clear();
         for track in &mut seen.partitions {
-            track.longest = Duration::ZERO;
+            (track.since, track.longest) = (Instant::now(), Duration::ZERO);
         }
     }
 

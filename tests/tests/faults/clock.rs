@@ -13,6 +13,7 @@ use aggregator_tests::host::Host;
 use aggregator_tests::oracle::Oracle;
 use aggregator_tests::producer::Producer;
 use aggregator_tests::redis_server::RedisServer;
+use aggregator_tests::report::Kept;
 use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::{Message, Options, Shape, Stream};
@@ -89,6 +90,7 @@ fn final_results(oracle: &Oracle, redis: &RedisServer, by_token: bool) -> BTreeM
 }
 
 fn replay(partitioning: &str) {
+    let _row = Kept::of(&format!("26 replay, one partition 3 h ahead, {partitioning}"));
     let seed = seed(261, 0);
     let messages = backlog(seed);
     let mut oracle = Oracle::new(WINDOWS).unwrap();
@@ -148,6 +150,7 @@ fn a_replay_gives_the_same_bytes_whatever_the_flushes_and_restarts_by_token() {
 
 #[test]
 fn trades_of_other_days_are_counted_as_such_and_idle_windows_decay_within_a_second() {
+    let _row = Kept::of("26 trades of other days, idle windows");
     let trades = 50;
     let broker = broker::shared();
     let topic = broker.topic("days", PARTITIONS).unwrap();

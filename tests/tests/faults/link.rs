@@ -19,6 +19,9 @@ use crate::run::{LIMIT, Plan, Run, pick, runs, scaled, seed, wait_serving};
 /// Of one core, while the link is down.
 const MOST_CPU: f64 = 0.2;
 
+/// How long an end in order may take when nothing can be said to the broker any more.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
 /// What happens to a link.
 struct Fault {
     name: &'static str,
@@ -72,6 +75,28 @@ fn link_suffers(run: &Run<'_>, fault: &Fault) {
     run.assert_exact(&[&host]);
 }
 
+/// Asks a host to end while nothing comes back from the broker: what was counted is stored all the same.
+fn ends_while_down(broker: &Broker, shape: Shape) {
+    let plan = Plan::new("03 host ended in order while the broker is away", seed(72, 0), shape);
+    let run = &Run::on(broker, RedisServer::start().unwrap(), &plan);
+    let pace = &Pace::default();
+    let mut host = Host::start(&run.settings()).unwrap();
+    thread::scope(|scope| {
+        let load = Load::start(scope, run, pace, Duration::from_secs(4));
+        wait_serving(&host);
+        load.wait_for(0.5);
+        broker.link().hold();
+        let ended = host.stop(LIMIT).unwrap();
+        broker.link().heal();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.output);
+        assert!(ended.took < scaled(ENDS_WITHIN), "{shape:?}: it took {:?}", ended.took);
+        load.finish();
+    });
+    let next = Host::start_ready(&run.settings()).unwrap();
+    run.assert_exact(&[&next]);
+    assert_eq!(next.metric("aggregator_replayed_total"), Some(0.0), "{shape:?}");
+}
+
 #[test]
 fn a_link_to_the_broker_that_fails_in_any_way_is_recovered_from() {
     let broker = Broker::start(&Options { proxied: true, ..Options::default() }).unwrap();
@@ -83,5 +108,8 @@ fn a_link_to_the_broker_that_fails_in_any_way_is_recovered_from() {
             let run = Run::on(&broker, RedisServer::start().unwrap(), &plan);
             link_suffers(&run, fault);
         }
+    }
+    for shape in [Shape::Arrays, Shape::Singles] {
+        ends_while_down(&broker, shape);
     }
 }

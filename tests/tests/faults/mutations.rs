@@ -13,6 +13,7 @@ use aggregator_tests::oracle::Oracle;
 use aggregator_tests::producer::Producer;
 use aggregator_tests::random::Random;
 use aggregator_tests::redis_server::RedisServer;
+use aggregator_tests::report::Kept;
 use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::Message;
@@ -192,10 +193,11 @@ fn assert_neighbours(oracle: &Oracle, redis: &RedisServer, codec: &str) {
     assert!(exact.is_ok(), "{codec}: {differences:?}");
 }
 
-fn broken_messages(of_test: u64, mutate: fn(&mut Random, &str, &mut Wanted) -> Vec<u8>) {
+fn broken_messages(what: &str, of_test: u64, mutate: fn(&mut Random, &str, &mut Wanted) -> Vec<u8>) {
     let mut random = Random::new(seed(of_test, 0));
     let broker = broker::shared();
     for codec in CODECS {
+        let _row = Kept::of(&format!("25 {what}, {codec}"));
         let (mut wanted, mut oracle) = (Wanted::default(), Oracle::new(WINDOWS).unwrap());
         let messages = messages(&mut random, pick(800, 12_500), &mut oracle, &mut wanted, mutate);
         let topic = broker.topic("broken", 1).unwrap();
@@ -210,10 +212,10 @@ fn broken_messages(of_test: u64, mutate: fn(&mut Random, &str, &mut Wanted) -> V
 
 #[test]
 fn broken_messages_are_counted_by_reason_and_take_no_neighbour_with_them() {
-    broken_messages(251, planted);
+    broken_messages("messages broken in every way", 251, planted);
 }
 
 #[test]
 fn messages_with_flipped_bits_have_one_outcome_each() {
-    broken_messages(252, flipped);
+    broken_messages("flipped bits", 252, flipped);
 }

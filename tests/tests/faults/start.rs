@@ -8,6 +8,7 @@ use aggregator_tests::broker::{self, Broker, Options};
 use aggregator_tests::host::Host;
 use aggregator_tests::producer::Producer;
 use aggregator_tests::redis_server::{Memory, RedisServer};
+use aggregator_tests::report::Kept;
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::{self, Message, Shape, Stream};
 
@@ -24,6 +25,7 @@ fn messages(seed: u64) -> Vec<Message> {
 
 #[test]
 fn a_topic_that_is_missing_is_named_and_read_when_it_is_made() {
+    let _row = Kept::of("start: topic missing");
     let broker = broker::shared();
     for partitioning in ["shuffle", "by-token"] {
         let topic = format!("later-{partitioning}");
@@ -44,6 +46,7 @@ fn a_topic_that_is_missing_is_named_and_read_when_it_is_made() {
 
 #[test]
 fn a_broker_and_a_redis_behind_links_that_are_down_at_the_start_are_named_and_used_when_they_are_there() {
+    let _row = Kept::of("start: links to broker and redis down");
     let broker = Broker::start(&Options { proxied: true, ..Options::default() }).unwrap();
     for hold in [true, false] {
         let redis = RedisServer::start_proxied(Memory::Volatile).unwrap();

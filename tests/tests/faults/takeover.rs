@@ -3,36 +3,52 @@
 //! The invariant: at the end both agree with the oracle, whoever wrote last.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aggregator_tests::host::Host;
 use aggregator_tests::redis_server::Memory;
 use aggregator_tests::stream::Shape;
 use aggregator_tests::wait;
+use aggregator_tests::watch::{Falls, Watch};
 use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
-use crate::run::{LIMIT, Run, runs, seed, trades, wait_serving};
+use crate::run::{LIMIT, Run, runs, scaled, seed, trades, wait_serving};
+
+/// `KAFKA_SESSION_TIMEOUT` of every run.
+const SESSION: Duration = Duration::from_secs(6);
 
 fn one_of_two_is_killed(shape: Shape, of_test: u64) {
     for number in 0..runs(1, 5) {
         let run = &Run::new("02 one of two hosts killed", seed(of_test, number), shape, Memory::Volatile);
         let pace = &Pace::default();
+        let falls = Falls::watch(&run.redis).unwrap();
+        let mut watch = Watch::new(&run.ends);
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(20));
             let mut first = Host::start(&run.settings()).unwrap();
             wait_serving(&first);
             let second = Host::start(&run.settings()).unwrap();
             load.wait_for(0.4);
+            watch.follow(&first);
+            watch.follow(&second);
+            watch.wait_progress(LIMIT).unwrap();
+            watch.begin();
             first.signal(Signal::SIGKILL);
             first.wait_end(LIMIT).unwrap();
+            let killed = Instant::now();
             let before = trades(&second);
             wait::until_true("the second host to take over", LIMIT, || trades(&second) > before + 1_000.0)
                 .unwrap();
+            let takeover = killed.elapsed();
+            assert!(takeover < scaled(SESSION + Duration::from_secs(3)), "taken over after {takeover:?}");
+            run.figures().recovery(takeover);
+            run.figures().stall(watch.stall());
             load.finish();
             second.wait_ready(LIMIT).unwrap();
             run.assert_exact(&[&second]);
         });
+        assert_eq!(falls.finish(), Vec::<String>::new(), "results went back");
     }
 }
 
