@@ -12,6 +12,8 @@ use super::error::{PluginError, Stage};
 
 /// How often the epoch moves: the grain of deadlines.
 const TICK: Duration = Duration::from_millis(10);
+/// A ticker that was this late has not run for want of a processor, but since the process was frozen.
+const FROZEN: Duration = Duration::from_millis(500);
 
 /// What an instance may use.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +67,11 @@ impl Engine {
             .spawn(move || {
                 let mut next = Instant::now();
                 while let Some(engine) = weak.upgrade() {
-                    // A thread that slept too long makes up for it, or deadlines would grow with the load.
+                    // A thread that slept too long makes up for it, or deadlines would grow with the load. But a
+                    // process that was frozen, or its machine, has frozen the plugins as well.
+                    if next.elapsed() > FROZEN {
+                        next = Instant::now();
+                    }
                     while next <= Instant::now() {
                         engine.increment_epoch();
                         next += TICK;
