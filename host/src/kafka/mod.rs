@@ -20,8 +20,9 @@ mod resume;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
 
@@ -39,6 +40,9 @@ use reader::{Control, Reader};
 use repartition::FirstHop;
 
 pub use repartition::prepare;
+
+/// How long the client may take to say goodbye.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A Kafka client that could not be made; who must act: the operator, by the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +114,8 @@ struct Reading {
     consumer: Arc<BaseConsumer<Context>>,
     control: Sender<Control>,
     thread: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Reading {
@@ -127,7 +133,10 @@ impl Reading {
         let (control, controlled) = crossbeam_channel::bounded(2);
         let start_rules = start_rules(config, &kafka, &shared);
         let kind = (partitioning != Partitioning::Shuffle, name);
+        let (ending, ended) = crossbeam_channel::bounded(0);
         let run = move || {
+            // Dropped when the thread ends.
+            let _ending: Sender<()> = ending;
             let inquiry = Inquiry {
                 consumer: Arc::clone(&reading),
                 rules: start_rules,
@@ -146,7 +155,7 @@ impl Reading {
             .name("kafka-reader".to_owned())
             .spawn(run)
             .map_err(|error| failed(&error))?;
-        Ok(Self { consumer, control, thread })
+        Ok(Self { consumer, control, thread, ended })
     }
 
     /// Stops reading: after this, nothing new enters the lanes.
@@ -158,13 +167,16 @@ impl Reading {
         }
     }
 
-    /// Commits what was written and leaves the group.
+    /// Commits what was written and leaves the group, if a broker answers in time. Nothing depends on
+    /// either: where none answers, the thread is left to the end of the process.
     fn close(self) {
         // The reader has the last handle of the consumer: the group is left when it ends.
         drop(self.consumer);
         drop(self.control.send(Control::Close));
         self.thread.thread().unpark();
-        if self.thread.join().is_err() {
+        if self.ended.recv_timeout(CLOSE_WITHIN) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("Kafka client not closed in time: no broker answers");
+        } else if self.thread.join().is_err() {
             tracing::error!("Kafka reader ended with a panic");
         }
     }

@@ -5,7 +5,7 @@
 //! same bytes, however and in how many pieces it is read.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aggregator_tests::broker;
 use aggregator_tests::compare::{self, AGGREGATES};
@@ -196,5 +196,43 @@ fn trades_of_other_days_are_counted_as_such_and_idle_windows_decay_within_a_seco
         let most_ms = scaled(Duration::from_secs(1)).as_millis() as i64;
         assert!((0..=most_ms).contains(&late_ms), "{window} was empty {late_ms} ms after its time");
     }
+    assert_eq!(falls.finish(), Vec::<String>::new(), "results went back");
+}
+
+#[test]
+fn no_value_of_a_rising_token_falls_on_the_way_when_hosts_are_killed() {
+    let _row = Kept::of("01 host killed 3 times, values on the way");
+    let broker = broker::shared();
+    let topic = broker.topic("rising", PARTITIONS).unwrap();
+    let redis = RedisServer::start().unwrap();
+    let settings = Settings::of(broker, &topic, &redis)
+        .with("TIME_WINDOWS", "1hour")
+        .with("CHECKPOINT_INTERVAL", "500ms")
+        .with("KAFKA_GROUP_INSTANCE_ID", "host-1");
+    let falls = Falls::watch(&redis).unwrap();
+    let producer = Producer::new(broker, &topic).unwrap();
+    let (mut sent, mut last) = (0, 0.0);
+    let mut connection = redis.connect().unwrap();
+    for _ in 0..pick(3, 10) {
+        let mut host = Host::start(&settings).unwrap();
+        let until = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < until {
+            let trade = |partition| Trade::simple("rising", time::now_ms()).message(partition);
+            producer.send(&(0..PARTITIONS).map(trade).collect::<Vec<_>>()).unwrap();
+            sent += PARTITIONS;
+            let row = results::read(&mut connection, "rising", AGGREGATES, Encoding::Json).unwrap();
+            let count = row.and_then(|row| row.cell("1hour", "buy_count")?.number()).unwrap_or(0.0);
+            assert!(count >= last, "{last} trades became {count}");
+            last = count;
+        }
+        host.signal(Signal::SIGKILL);
+        host.wait_end(LIMIT).unwrap();
+    }
+    let _host = Host::start(&settings).unwrap();
+    wait::until_true("every trade", LIMIT, || {
+        let row = results::read(&mut connection, "rising", AGGREGATES, Encoding::Json).unwrap();
+        row.and_then(|row| row.cell("1hour", "buy_count")?.number()) == Some(f64::from(sent))
+    })
+    .unwrap();
     assert_eq!(falls.finish(), Vec::<String>::new(), "results went back");
 }

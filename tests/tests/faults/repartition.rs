@@ -6,16 +6,18 @@
 use std::thread;
 use std::time::Duration;
 
+use aggregator_tests::broker;
 use aggregator_tests::host::Host;
-use aggregator_tests::redis_server::Memory;
+use aggregator_tests::redis_server::{Memory, RedisServer};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::Shape;
 use aggregator_tests::wait;
 use nix::sys::signal::Signal;
 
-use crate::run::{LIMIT, Load, Pace, Run, runs, seed, trades, wait_serving};
+use crate::load::{Load, Pace};
+use crate::run::{LIMIT, Plan, Run, runs, seed, trades, wait_serving};
 
-fn settings(run: &Run) -> Settings {
+fn settings(run: &Run<'_>) -> Settings {
     run.settings().with("PARTITIONING", "repartition")
 }
 
@@ -27,8 +29,9 @@ fn wait_counting(host: &Host) {
 
 #[test]
 fn two_hosts_are_killed_one_after_the_other_and_every_trade_counts_once() {
-    for number in 0..runs(1) {
-        let run = &Run::new("hops-kill", seed(51, number), Shape::Arrays, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run =
+            &Run::new("02 two hosts killed, repartition", seed(51, number), Shape::Arrays, Memory::Volatile);
         let pace = &Pace::default();
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(25));
@@ -53,8 +56,13 @@ fn two_hosts_are_killed_one_after_the_other_and_every_trade_counts_once() {
 
 #[test]
 fn a_named_host_that_is_killed_again_and_again_goes_on_where_its_transaction_ended() {
-    for number in 0..runs(1) {
-        let run = &Run::new("hops-again", seed(52, number), Shape::Arrays, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run = &Run::new(
+            "01 host killed 3 times, repartition",
+            seed(52, number),
+            Shape::Arrays,
+            Memory::Volatile,
+        );
         let pace = &Pace::default();
         let settings = settings(run).with("KAFKA_GROUP_INSTANCE_ID", "one");
         thread::scope(|scope| {
@@ -75,8 +83,13 @@ fn a_named_host_that_is_killed_again_and_again_goes_on_where_its_transaction_end
 
 #[test]
 fn a_host_that_ends_in_order_hands_both_hops_over() {
-    for number in 0..runs(1) {
-        let run = &Run::new("hops-term", seed(53, number), Shape::Arrays, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run = &Run::new(
+            "03 host ended in order, repartition",
+            seed(53, number),
+            Shape::Arrays,
+            Memory::Volatile,
+        );
         let pace = &Pace::default();
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(20));
@@ -97,8 +110,13 @@ fn a_host_that_ends_in_order_hands_both_hops_over() {
 
 #[test]
 fn a_frozen_host_that_wakes_up_commits_nothing_stale_in_either_hop() {
-    for number in 0..runs(1) {
-        let run = &Run::new("hops-zombie", seed(54, number), Shape::Arrays, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run = &Run::new(
+            "04 host frozen and woken, repartition",
+            seed(54, number),
+            Shape::Arrays,
+            Memory::Volatile,
+        );
         let pace = &Pace::default();
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(45));
@@ -123,8 +141,9 @@ fn a_frozen_host_that_wakes_up_commits_nothing_stale_in_either_hop() {
 
 #[test]
 fn a_host_joins_and_leaves_again_and_again_under_load() {
-    for number in 0..runs(1) {
-        let run = &Run::new("hops-storm", seed(55, number), Shape::Arrays, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run =
+            &Run::new("05 rebalance storm, repartition", seed(55, number), Shape::Arrays, Memory::Volatile);
         let pace = &Pace::default();
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(30));
@@ -144,8 +163,12 @@ fn a_host_joins_and_leaves_again_and_again_under_load() {
 
 #[test]
 fn partitions_that_are_added_to_a_repartitioned_source_are_read_from_their_first_record_on() {
-    for number in 0..runs(1) {
-        let run = &Run::with_partitions("hops-growth", seed(56, number), Shape::Arrays, Memory::Volatile, 8);
+    for number in 0..runs(1, 5) {
+        let plan = Plan {
+            partitions: 8,
+            ..Plan::new("14 topic grown, repartition", seed(56, number), Shape::Arrays)
+        };
+        let run = &Run::on(broker::shared(), RedisServer::start().unwrap(), &plan);
         let pace = &Pace::default();
         let hosts = [Host::start(&settings(run)).unwrap(), Host::start(&settings(run)).unwrap()];
         run.broker.grow(&run.topic, 8).unwrap();

@@ -13,7 +13,8 @@ use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::Shape;
 use nix::sys::signal::Signal;
 
-use crate::run::{LIMIT, Load, Pace, Run, runs, seed, wait_serving};
+use crate::load::{Load, Pace};
+use crate::run::{LIMIT, Run, runs, seed, wait_serving};
 
 const FILE: &str = "sliding-window.wasm";
 
@@ -21,7 +22,7 @@ fn swaps(plugin: &str, result: &str) -> String {
     format!("aggregator_plugin_swaps_total{{plugin=\"{plugin}\",result=\"{result}\"}}")
 }
 
-fn settings(run: &Run, plugins: &PluginsDir, probation: &str) -> Settings {
+fn settings(run: &Run<'_>, plugins: &PluginsDir, probation: &str) -> Settings {
     run.settings()
         .with("PLUGINS_DIR", &plugins.path().display().to_string())
         .with("PLUGIN_PROBATION", probation)
@@ -34,8 +35,8 @@ fn wait_swaps(host: &Host, plugin: &str, result: &str, count: f64) {
 
 /// Swaps the default plugin again and again; the host is killed in the middle of one.
 fn swapped_under_load(shape: Shape, of_test: u64) {
-    for number in 0..runs(1) {
-        let run = &Run::new("swap", seed(of_test, number), shape, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run = &Run::new("19 plugin swapped 8 times", seed(of_test, number), shape, Memory::Volatile);
         let plugins = PluginsDir::new().unwrap();
         let settings = settings(run, &plugins, "300ms");
         let pace = &Pace::default();
@@ -79,8 +80,8 @@ fn deeds(deeds: &str) -> String {
 
 #[test]
 fn bad_versions_leave_the_running_one_as_it_is() {
-    for number in 0..runs(1) {
-        let run = &Run::new("bad", seed(43, number), Shape::Arrays, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run = &Run::new("20 bad plugins", seed(43, number), Shape::Arrays, Memory::Volatile);
         let plugins = PluginsDir::new().unwrap();
         let component = hostile(1).unwrap();
         plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
@@ -126,8 +127,9 @@ fn bad_versions_leave_the_running_one_as_it_is() {
 
 /// Trades of one token kill a plugin; all others count.
 fn poisoned(of_test: u64, does: &str) {
-    for number in 0..runs(1) {
-        let run = &Run::new("poison", seed(of_test, number), Shape::Arrays, Memory::Volatile);
+    for number in 0..runs(1, 5) {
+        let run =
+            &Run::new("15 trades that kill a plugin", seed(of_test, number), Shape::Arrays, Memory::Volatile);
         let (token, trades) = run.token_with(20..100);
         let plugins = PluginsDir::new().unwrap();
         plugins.put("hostile.wasm", &hostile(1).unwrap()).unwrap();

@@ -234,6 +234,7 @@ impl Hop {
             Event::Batch(_)
             | Event::Wake
             | Event::Probe(_)
+            | Event::Touch
             | Event::Tokens { .. }
             | Event::CatchUp(_)
             | Event::EndCatchUp(_)
