@@ -48,8 +48,9 @@ pub const fn clock(name: &'static str) -> Declared {
     Declared { name, kind }
 }
 
-/// Gives the contract's form of declared fields.
-pub(crate) fn described(fields: &[Declared]) -> Vec<Field> {
+/// Gives the contract's form of declared fields, for a raw plugin's description.
+#[must_use]
+pub fn described(fields: &[Declared]) -> Vec<Field> {
     let field = |declared: &Declared| Field { name: declared.name.to_owned(), kind: declared.kind };
     fields.iter().map(field).collect()
 }
@@ -62,16 +63,27 @@ enum Cells {
     Texts(Vec<String>),
 }
 
-/// A table's columns while it is built.
-pub(crate) struct Rows {
+/// A table's columns while it is built; the pane level does that by itself.
+///
+/// ```
+/// use aggregator_sdk::field::{Declared, Rows, integer};
+///
+/// const FIELDS: &[Declared] = &[integer("trades")];
+/// let mut rows = Rows::new(FIELDS, 2);
+/// rows.begin_row();
+/// rows.group(1).integer(3);
+/// assert_eq!(rows.finish().len(), 1);
+/// ```
+pub struct Rows {
     columns: Vec<Cells>,
     groups: usize,
     rows: usize,
 }
 
 impl Rows {
-    /// Prepares the columns of these fields.
-    pub(crate) fn new(fields: &[Declared], groups: usize) -> Self {
+    /// Prepares the columns of these fields, with so many groups in each row.
+    #[must_use]
+    pub fn new(fields: &[Declared], groups: usize) -> Self {
         let columns = fields.iter().filter_map(|field| match field.kind {
             Kind::Integer => Some(Cells::Integers(Vec::new())),
             Kind::Decimal(_) => Some(Cells::Decimals(Vec::new())),
@@ -83,7 +95,7 @@ impl Rows {
     }
 
     /// Begins a row of zeros.
-    pub(crate) fn begin_row(&mut self) {
+    pub fn begin_row(&mut self) {
         self.rows += 1;
         let cells = self.rows * self.groups;
         for column in &mut self.columns {
@@ -97,13 +109,14 @@ impl Rows {
     }
 
     /// Gives the place of one group's values in the row begun last.
-    pub(crate) fn group(&mut self, group: usize) -> Row<'_> {
+    pub fn group(&mut self, group: usize) -> Row<'_> {
         debug_assert!(group < self.groups && self.rows > 0);
         Row { columns: self.columns.iter_mut(), cell: (self.rows - 1) * self.groups + group }
     }
 
     /// Gives the finished columns.
-    pub(crate) fn finish(self) -> Vec<Column> {
+    #[must_use]
+    pub fn finish(self) -> Vec<Column> {
         let column = |cells| match cells {
             Cells::Integers(values) => Column::Integers(values),
             Cells::Decimals(values) => Column::Decimals(values),

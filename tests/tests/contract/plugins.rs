@@ -2,6 +2,7 @@
 //!
 //! The invariant: a second plugin changes nothing in the first one's results.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use aggregator_tests::host::Host;
 use aggregator_tests::oracle::Oracle;
 use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::stream::{Message, Options, Shape, Stream};
+use aggregator_tests::trade::Trade;
 use aggregator_tests::{paths, wait};
 use hostile::manifest::Manifest;
 
@@ -53,6 +55,63 @@ fn the_example_plugin_runs_beside_the_default_one_and_both_are_right() {
         wrong.is_empty()
     });
     assert!(right.is_ok(), "{} differences, first: {:?}", wrong.len(), wrong.first());
+}
+
+/// Wallets that bought, sold and did either in a window, and what the largest trade came to, by looking at each trade.
+fn traders(messages: &[Message], token: &str, tail_second: i64) -> [f64; 4] {
+    let trades = messages.iter().flat_map(|message| &message.trades);
+    let held: Vec<&Trade> = trades
+        .filter(|trade| trade.token == token && trade.time_ms.div_euclid(1_000) > tail_second)
+        .collect();
+    let wallets = |wanted: &dyn Fn(&Trade) -> bool| {
+        let wallets = held.iter().filter(|trade| wanted(trade)).map(|trade| &trade.wallet);
+        wallets.collect::<BTreeSet<_>>().len() as f64
+    };
+    let usd = |trade: &&Trade| trade.price.parse::<f64>().unwrap() * trade.amount.parse::<f64>().unwrap();
+    let largest = held.iter().map(usd).fold(0.0, f64::max);
+    [wallets(&|trade| trade.buy), wallets(&|trade| !trade.buy), wallets(&|_| true), largest]
+}
+
+#[test]
+fn the_traders_of_each_window_are_counted_exactly_beside_the_default_plugin() {
+    let options = Options { tokens: 60, ..Options::new(53, Shape::Arrays, 6_000) }.disturbed();
+    let messages: Vec<Message> = Stream::new(&options).collect();
+    let oracle = oracle(DEFAULT_WINDOWS, &messages);
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["vwap", "traders"] {
+        fs::copy(paths::component(name).unwrap(), directory.path().join(format!("{name}.wasm"))).unwrap();
+    }
+    let rig = Rig::new("traders", 4);
+    rig.send(&messages);
+    let settings = rig.event().with("PLUGINS_DIR", &directory.path().display().to_string());
+    let host = Host::start(&settings).unwrap();
+    wait_drained(&host, 6_000);
+    let mut connection = rig.connect();
+    wait_final(&oracle, &mut connection, Encoding::Json, |_| oracle.newest_ms());
+    let clock_ms = oracle.newest_ms();
+    let mut compared = 0;
+    let mut wrong = Vec::new();
+    let right = wait::until_true("the traders of all tokens", LIMIT, || {
+        (compared, wrong) = (0, Vec::new());
+        for token in oracle.tokens().into_iter().filter(|token| oracle.is_live(token, clock_ms)) {
+            let row = results::read(&mut connection, token, "traders", Encoding::Json).unwrap();
+            for window in oracle.windows() {
+                let tail_second = clock_ms.div_euclid(1_000) - window.length_ms / 1_000;
+                let wanted = traders(&messages, token, tail_second);
+                for (field, wanted) in ["buyers", "sellers", "wallets", "largest_usd"].into_iter().zip(wanted)
+                {
+                    let cell = row.as_ref().and_then(|row| row.cell(&window.name, field));
+                    compared += 1;
+                    if !cell.and_then(|cell| cell.number()).is_some_and(|found| close(found, wanted)) {
+                        wrong.push(format!("{token} {} {field} is {cell:?}, not {wanted}", window.name));
+                    }
+                }
+            }
+        }
+        wrong.is_empty()
+    });
+    assert!(right.is_ok(), "{} differences, first: {:?}", wrong.len(), wrong.first());
+    assert!(compared > 500, "only {compared} values were compared");
 }
 
 #[test]
