@@ -1,20 +1,21 @@
 //! The command line: what each command does, and which exit code says how it went.
 //!
-//! Invariant: 0 drained or done, 64 configuration, 69 port or address, 70 internal, 75 ended by a
-//! second signal.
+//! Invariant: 0 drained or done, 1 a check of a plugin did not pass, 64 configuration, 69 port or address,
+//! 70 internal, 75 ended by a second signal.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::app::{App, AppError};
+use crate::author::{self, Author, Failure};
 use crate::config::{self, Config, Warning};
 use crate::kafka::mock::MockBroker;
 use crate::plugin::catalog::{self, Lineup, Running};
@@ -45,19 +46,12 @@ enum Command {
     /// Compiles a component for the service, from standard input to standard output.
     #[command(name = compile::COMMAND, hide = true)]
     Compile,
-    /// What concerns plugins.
-    Plugin {
-        #[command(subcommand)]
-        command: PluginCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum PluginCommand {
-    /// Writes the default plugin's component to a file.
-    ExportDefault {
-        /// The file, for example plugins.d/sliding-window.wasm.
-        file: PathBuf,
+    /// For authors of plugins: make, build, check, measure and deploy one.
+    Plugin(Author),
+    /// Writes the completions of this command line for a shell.
+    Completions {
+        /// The shell, for example bash.
+        shell: Shell,
     },
 }
 
@@ -68,8 +62,9 @@ pub fn main() -> ExitCode {
         None => run(),
         Some(Command::Demo) => run_demo(),
         Some(Command::Check { connect }) => check(connect),
+        Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Compile) => return compile_component(),
-        Some(Command::Plugin { command: PluginCommand::ExportDefault { file } }) => export_default(&file),
+        Some(Command::Plugin(author)) => return author_plugin(author),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -220,10 +215,26 @@ fn compile_component() -> ExitCode {
     }
 }
 
-fn export_default(file: &PathBuf) -> Result<(), AppError> {
-    std::fs::write(file, catalog::DEFAULT_COMPONENT)
-        .map_err(|error| AppError::Unavailable(format!("cannot write {}: {error}", file.display())))?;
-    say(&format!("{}: {} bytes", file.display(), catalog::DEFAULT_COMPONENT.len()))
+fn completions(shell: Shell) -> Result<(), AppError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "aggregator", &mut script);
+    say(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// Does what an author of a plugin asks for, with the settings that a service here would have.
+fn author_plugin(author: Author) -> ExitCode {
+    let configure = || {
+        let map = environment().map_err(|error| Failure::Unusable(error.to_string()))?;
+        let (config, _) = parse(&map).map_err(|error| Failure::Unusable(error.to_string()))?;
+        Ok(config)
+    };
+    match author::run(author, configure) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say_error(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
 }
 
 /// Writes a line for the person who ran the command.

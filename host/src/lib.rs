@@ -2,9 +2,11 @@
 //!
 //! Start at [`cli`] and [`app`], then follow one trade: [`kafka`] reads it, [`pipeline`] carries it
 //! (its module page is the map), [`trade`] decodes it, [`plugin`] counts it, [`results`] writes it
-//! down, [`store`] keeps it, [`http`] shows it. [`swap`] replaces plugins meanwhile.
+//! down, [`store`] keeps it, [`http`] shows it. [`swap`] replaces plugins meanwhile. [`author`] is for
+//! those who write one.
 
 pub mod app;
+pub mod author;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -15,7 +15,6 @@ pub mod http;
 mod leash;
 pub mod metrics;
 pub mod native;
-pub mod on_engine;
 pub mod oracle;
 pub mod paths;
 pub mod plugins_dir;

@@ -99,7 +99,7 @@ pub(super) fn check_version(wasm: &[u8]) -> Result<(), Fault> {
 }
 
 /// The contract version that the SDK stamped; none in a component that it did not make.
-fn stamped_version(wasm: &[u8]) -> Result<Option<String>, Fault> {
+pub(super) fn stamped_version(wasm: &[u8]) -> Result<Option<String>, Fault> {
     let incomplete = || (Cause::Incomplete, "the component ends too early".to_owned());
     let mut stamped = None;
     let (mut parser, mut rest) = (Parser::new(0), wasm);

@@ -17,6 +17,7 @@ use super::component::{self, Component};
 use super::refusal::{Cause, Refusal};
 use super::{Engine, Limits, PluginError, Stage};
 use crate::config;
+use crate::digest;
 
 /// The longest configuration.
 pub const MAX_CONFIGURATION_BYTES: usize = 256 << 10;
@@ -68,6 +69,15 @@ impl Loader {
         self.try_load(candidate, taken).map_err(|refusal| refusal.with_digest(&candidate.digest))
     }
 
+    /// Asks a component what it calls itself; for whoever has it under another name or under none.
+    ///
+    /// # Errors
+    /// Says how far it came and what is wrong with it.
+    pub fn name(&self, name: &str, wasm: &[u8]) -> Result<String, Refusal> {
+        let (plugin, _) = self.link(name, &digest::of(wasm), wasm)?;
+        Ok(plugin.description().name.clone())
+    }
+
     /// Why compiled plugins are not cached although they should be.
     #[must_use]
     pub fn cache_trouble(&self) -> Option<&str> {
@@ -83,22 +93,9 @@ impl Loader {
         let began = Instant::now();
         let name = &*candidate.name;
         let refuse = |stage, cause, reason: String| Refusal::new(name, stage, cause, reason);
-        if candidate.wasm.len() > self.max_bytes {
-            return Err(too_large(name, self.max_bytes));
-        }
-        component::check_version(&candidate.wasm)
-            .map_err(|(cause, reason)| refuse(Stage::Check, cause, reason))?;
         check_configuration(&candidate.configuration)
             .map_err(|reason| refuse(Stage::Configure, Cause::Configuration, reason))?;
-
-        let compiling = Instant::now();
-        let compiled = self
-            .compiler
-            .component(&self.engine, &candidate.digest, &candidate.wasm)
-            .map_err(|error| refuse(Stage::Compile, cause(&error), error.to_string()))?;
-        let compile = compiling.elapsed();
-
-        let plugin: Arc<dyn super::Plugin> = Arc::new(Component::link(&self.engine, name, &compiled)?);
+        let (plugin, compile) = self.link(name, &candidate.digest, &candidate.wasm)?;
         let said = &plugin.description().name;
         if !same_name(said, name) {
             let words = format!("it came as {name} but calls itself {said}");
@@ -112,6 +109,27 @@ impl Loader {
         let running = Running::new(Arc::clone(&plugin), &candidate.configuration, &candidate.digest)
             .map_err(|error| Refusal::of_fault(&error))?;
         Ok(Loaded { running, compile, check: began.elapsed().saturating_sub(compile) })
+    }
+
+    /// From bytes to a plugin that has said what it is, and how long it took to have machine code.
+    fn link(
+        &self,
+        name: &str,
+        digest: &str,
+        wasm: &[u8],
+    ) -> Result<(Arc<dyn super::Plugin>, Duration), Refusal> {
+        let refuse = |stage, cause, reason: String| Refusal::new(name, stage, cause, reason);
+        if wasm.len() > self.max_bytes {
+            return Err(too_large(name, self.max_bytes));
+        }
+        component::check_version(wasm).map_err(|(cause, reason)| refuse(Stage::Check, cause, reason))?;
+        let compiling = Instant::now();
+        let compiled = self
+            .compiler
+            .component(&self.engine, digest, wasm)
+            .map_err(|error| refuse(Stage::Compile, cause(&error), error.to_string()))?;
+        let compile = compiling.elapsed();
+        Ok((Arc::new(Component::link(&self.engine, name, &compiled)?), compile))
     }
 }
 

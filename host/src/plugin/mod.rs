@@ -21,6 +21,7 @@ mod error;
 mod guest;
 mod instance;
 mod loader;
+mod outline;
 mod refusal;
 mod wasi;
 pub mod workshop;
@@ -28,8 +29,10 @@ pub mod workshop;
 pub use candidate::{Candidate, canonical, identity, is_name, same_name};
 pub use component::CONTRACT_VERSION;
 pub use engine::{Engine, Limits};
+pub(crate) use error::printable;
 pub use error::{FaultKind, PluginError, Stage};
 pub use loader::{Loaded, Loader, MAX_CONFIGURATION_BYTES, ResultKeys};
+pub use outline::{Outline, outline};
 pub use refusal::{Cause, Refusal};
 
 use contract::{Batch, Description, EntriesParam, NewToken, Page, RemovalsParam, Settings, Table};

@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use aggregator::author::on_engine::{self, OnEngine};
 use aggregator::plugin::catalog::DEFAULT_COMPONENT;
 use aggregator::plugin::{Candidate, ResultKeys};
 use aggregator_sdk::testing;
-use aggregator_tests::on_engine::{self, OnEngine};
 use aggregator_tests::paths;
 use hostile::manifest::Manifest;
 
@@ -28,6 +28,12 @@ fn the_default_plugin_obeys_the_laws_as_a_component() {
 fn the_example_obeys_the_laws_as_a_component() {
     let wasm = fs::read(paths::component("vwap").unwrap()).unwrap();
     obeys_the_laws("vwap", wasm, "{}", 0..5);
+}
+
+#[test]
+fn the_raw_plugin_of_traders_obeys_the_laws_as_a_component() {
+    let wasm = fs::read(paths::component("traders").unwrap()).unwrap();
+    obeys_the_laws("traders", wasm, r#"{"windows":["10s","5min"]}"#, 0..5);
 }
 
 #[test]

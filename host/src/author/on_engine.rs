@@ -1,32 +1,33 @@
 //! A component on the host's real engine, as the SDK sees a plugin: so its laws can be checked on it.
 //!
-//! The counterpart of [`crate::native`], which links a plugin into the host. The invariant: every call crosses
-//! the component's boundary, and one that fails fails the test.
+//! Not for serving trades: a call that fails panics, as the SDK's checks do, and whoever checks catches it.
+//! Invariant: every call crosses the component's boundary.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use aggregator::plugin::contract as host;
-use aggregator::plugin::{Instance, PluginError};
 use aggregator_sdk::{Plugin, contract as sdk};
+
+use crate::plugin::contract as host;
+use crate::plugin::{Instance, PluginError};
 
 thread_local! {
     /// The plugin that this thread's [`OnEngine`] is; the SDK's trait knows plugins by type.
-    static LOADED: RefCell<Option<Arc<dyn aggregator::plugin::Plugin>>> = const { RefCell::new(None) };
+    static LOADED: RefCell<Option<Arc<dyn crate::plugin::Plugin>>> = const { RefCell::new(None) };
 }
 
 /// An instance of the component that this thread runs.
 pub struct OnEngine(Box<dyn Instance>);
 
 /// Lets [`OnEngine`] be this plugin while `check` runs.
-pub fn with<R>(plugin: &Arc<dyn aggregator::plugin::Plugin>, check: impl FnOnce() -> R) -> R {
+pub fn with<R>(plugin: &Arc<dyn crate::plugin::Plugin>, check: impl FnOnce() -> R) -> R {
     LOADED.set(Some(Arc::clone(plugin)));
     let result = check();
     LOADED.set(None);
     result
 }
 
-fn loaded() -> Arc<dyn aggregator::plugin::Plugin> {
+fn loaded() -> Arc<dyn crate::plugin::Plugin> {
     match LOADED.with_borrow(Clone::clone) {
         Some(plugin) => plugin,
         None => panic!("no plugin was given to this thread"),

@@ -1,0 +1,159 @@
+//! Requests to a running host: HTTP/1.0 over a plain connection, so that an answer ends where the connection does.
+//!
+//! Not for hosts behind TLS: the service itself speaks none; whoever put a proxy before it has better tools.
+//! Invariant: no request hangs, and no answer grows without bound.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::failure::Failure;
+
+/// How long a connection may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long sending may stand still.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// How long the host may think: it compiles, carries state over and swaps before it answers.
+const READ_LIMIT: Duration = Duration::from_secs(300);
+/// The longest answer.
+const MAX_ANSWER_BYTES: u64 = 8 << 20;
+
+/// A host, and what it may be told.
+pub(super) struct Client {
+    /// Host and port.
+    authority: String,
+    /// The admin token.
+    token: Option<String>,
+}
+
+impl Client {
+    /// Takes a URL like `http://127.0.0.1:8081`.
+    pub(super) fn new(url: &str, token: Option<String>) -> Result<Self, Failure> {
+        let unusable = |words: &str| {
+            Failure::Unusable(format!("--host {url}: {words}; it looks like http://127.0.0.1:8081"))
+        };
+        let Some(rest) = url.strip_prefix("http://") else {
+            return Err(unusable("only http:// is spoken here; for a remote host open a tunnel to its port"));
+        };
+        let authority = rest.trim_end_matches('/');
+        if authority.is_empty() || authority.contains(['/', '?', '#', '@']) || has_blank(authority) {
+            return Err(unusable("a host and a port are wanted, without a path"));
+        }
+        if token.as_deref().is_some_and(has_blank) {
+            return Err(Failure::Unusable("the token holds blanks".to_owned()));
+        }
+        let bare = authority.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err());
+        let authority = if bare { format!("{authority}:80") } else { authority.to_owned() };
+        Ok(Self { authority, token })
+    }
+
+    /// Sends a request; gives the JSON of a good answer, and the host's own words of another one.
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Value, Failure> {
+        let unanswered = |error: std::io::Error| {
+            Failure::Unavailable(format!(
+                "{} does not answer: {error}; is the service running, and is this its METRICS_PORT?",
+                self.authority
+            ))
+        };
+        let mut stream = self.connect().map_err(unanswered)?;
+        let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n", self.authority);
+        if let Some(token) = &self.token {
+            head += &format!("Authorization: Bearer {token}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        // Who refuses a request may answer before it has read the body: the answer says more than the error.
+        let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        let mut answer = Vec::new();
+        let read = stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
+        if answer.is_empty() {
+            sent.and(read.map(drop)).map_err(unanswered)?;
+        }
+        judge(&String::from_utf8_lossy(&answer))
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+        for address in self.authority.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(READ_LIMIT))?;
+                    stream.set_write_timeout(Some(WRITE_LIMIT))?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn has_blank(text: &str) -> bool {
+    !text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Takes an answer apart.
+fn judge(answer: &str) -> Result<Value, Failure> {
+    let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
+        let status: u16 = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body))
+    });
+    let Some((status, body)) = parsed else {
+        return Err(Failure::Unavailable("the answer is not HTTP; is this the service's port?".to_owned()));
+    };
+    let value: Value = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body.trim()));
+    if (200..300).contains(&status) {
+        return Ok(value);
+    }
+    let words = match (value["error"].as_str(), value["hint"].as_str()) {
+        (Some(error), Some(hint)) => format!("{error}; {hint}"),
+        (Some(error), None) => error.to_owned(),
+        _ => body.trim().to_owned(),
+    };
+    let words = crate::plugin::printable(&words, 2_000);
+    match status {
+        400 | 404 | 409 | 413 | 422 => {
+            Err(Failure::Unusable(format!("the host refuses ({status}): {words}")))
+        }
+        401 | 403 => Err(Failure::Unusable(format!(
+            "the host refuses ({status}): {words} (--token-file names a file with its ADMIN_TOKEN)"
+        ))),
+        _ => Err(Failure::Unavailable(format!("the host answers {status}: {words}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_addresses_are_hosts() {
+        for url in ["https://a", "127.0.0.1:8081", "http://", "http://a/b", "http://u@a", "http://a b"] {
+            assert!(Client::new(url, None).is_err(), "{url}");
+        }
+        assert_eq!(Client::new("http://a:1/", None).ok().unwrap().authority, "a:1");
+        assert_eq!(Client::new("http://a", None).ok().unwrap().authority, "a:80");
+        assert!(Client::new("http://a", Some("x\r\ny".to_owned())).is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_host_says() {
+        let said = |answer: &str| judge(answer).unwrap_err();
+        let refused =
+            said("HTTP/1.1 409 Conflict\r\nA: b\r\n\r\n{\"error\":\"read-only\",\"hint\":\"mount it\"}");
+        assert_eq!((refused.code(), refused.to_string().contains("read-only; mount it")), (64, true));
+        assert_eq!(said("HTTP/1.1 503 Busy\r\n\r\n{\"error\":\"busy\"}").code(), 69);
+        assert_eq!(said("SSH-2.0\r\n").code(), 69);
+        assert_eq!(judge("HTTP/1.0 200 OK\r\n\r\n[1]").ok().unwrap()[0], 1);
+    }
+}
