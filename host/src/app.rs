@@ -121,13 +121,16 @@ impl App {
         let writing = writing(&config, store, metrics, health)?;
         let shared = Arc::new(shared(&config, plugins.running, workers, rejections, writing, &runtime)?);
         let pipeline = Pipeline::start(Arc::clone(&shared)).map_err(internal)?;
+        let directory = Directory::new(&config.plugins);
         let conductor = match plugins.loading {
-            Some(loading) => Some(conductor(&config, loading, pipeline.intake()).map_err(internal)?),
+            Some(loading) => {
+                Some(conductor(&config, &directory, loading, pipeline.intake()).map_err(internal)?)
+            }
             None => None,
         };
         let started = Arc::new(AtomicBool::new(false));
-        let orders = conductor.as_ref().map(Conductor::orders);
-        let state = http::State::new(pipeline.intake(), Arc::clone(&started), orders);
+        let changing = conductor.as_ref().map(|conductor| (conductor.orders(), directory));
+        let state = http::State::new(pipeline.intake(), Arc::clone(&started), changing);
         let server = runtime
             .block_on(http::Server::bind(&config.http, state))
             .map_err(|error| AppError::Unavailable(error.to_string()))?;
@@ -308,13 +311,14 @@ impl Terms<'_> {
 /// Starts what replaces plugins while the service runs.
 fn conductor(
     config: &Config,
+    directory: &Directory,
     (loader, candidates): (Loader, Vec<Candidate>),
     intake: Intake,
 ) -> std::io::Result<Conductor> {
     let shared = intake.shared();
     let running = shared.changes.running();
     let known = candidates.iter().map(|candidate| (candidate.name.to_string(), candidate.identity()));
-    let files = Watcher::start(Directory::new(&config.plugins), known)?;
+    let files = Watcher::start(directory.clone(), known)?;
     let records = Records { store: Arc::clone(&shared.writing.store), runtime: shared.runtime.clone() };
     Conductor::start(swap::Parts {
         workshop: Workshop::start(Arc::new(loader))?,

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// How long a connection, a write or a read may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long the same may take where something is to be done for it.
+const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -43,11 +45,40 @@ pub fn request(method: &str, port: u16, path: &str, headers: &str) -> Result<Ans
 }
 
 fn request_within(limit: Duration, method: &str, port: u16, path: &str, headers: &str) -> Result<Answer> {
+    let mut stream = connect(port, limit)?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n")?;
+    read(stream)
+}
+
+/// Sends a request with a body; what is asked for may take a while.
+///
+/// # Errors
+/// Fails where nobody listens or the answer is none.
+pub fn send(method: &str, port: u16, path: &str, headers: &str, body: &[u8]) -> Result<Answer> {
+    let mut stream = connect(port, CHANGE_LIMIT)?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n{headers}\r\n"
+    )?;
+    // Who is refused early is told so, whether or not the rest could be sent.
+    stream.write_all(body).ok();
+    read(stream)
+}
+
+fn connect(port: u16, limit: Duration) -> Result<TcpStream> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    let stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n")?;
+    Ok(stream)
+}
+
+/// Reads an answer up to the end of the connection.
+///
+/// # Errors
+/// Fails where it is none.
+pub fn read(mut stream: TcpStream) -> Result<Answer> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let text = String::from_utf8(bytes).context("an answer that is no text")?;

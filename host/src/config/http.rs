@@ -15,7 +15,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::secret(
         "ADMIN_TOKEN",
         "The token (Authorization: Bearer) that requests need which change something. Empty: only \
-         requests from this machine may. (Not used yet.)",
+         requests from this machine may.",
     ),
 ];
 

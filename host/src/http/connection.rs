@@ -3,7 +3,8 @@
 //! `axum::serve` gives no way to reach hyper's own time-out for slow headers, so the bound stands one
 //! level lower and covers more: a client has [`PATIENCE`] from the last byte of an answer (or from the
 //! accept) until its next request is there and is being answered, and as long to take in what is
-//! written. Sending a request byte by byte does not extend it; keep-alive ends after it.
+//! written. Sending a request byte by byte does not extend it; keep-alive ends after it. Only who may
+//! change something is granted more, for one request, through the connection's [`Peer`].
 //!
 //! With all places taken, the connection that has got nothing for longest gives its place to the next
 //! one: so clients that hold theirs for nothing do not keep others out.
@@ -19,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -110,7 +112,32 @@ impl Listener for GuardedListener {
     }
 }
 
-/// A connection with a deadline that only answers extend.
+/// Time beyond a connection's patience, for the request under way; in milliseconds, shared by the
+/// connection and whoever answers.
+#[derive(Debug, Clone, Default)]
+struct Grant(Arc<AtomicU64>);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    grant: Grant,
+}
+
+impl Peer {
+    /// Lets the request under way take so much longer than the connection's patience.
+    pub(super) fn grant(&self, longer: Duration) {
+        self.grant.0.store(longer.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, GuardedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, GuardedListener>) -> Self {
+        Self { address: *stream.remote_addr(), grant: stream.io().grant.clone() }
+    }
+}
+
+/// A connection with a deadline that only answers and a grant extend.
 pub(super) struct Guarded<S> {
     stream: S,
     patience: Duration,
@@ -120,6 +147,7 @@ pub(super) struct Guarded<S> {
     is_cut: bool,
     /// Told when another connection needs the place; none when it was.
     cut: Option<oneshot::Receiver<()>>,
+    grant: Grant,
     /// Held for its drop.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -134,11 +162,22 @@ impl<S> Guarded<S> {
     ) -> Self {
         let deadline = Box::pin(tokio::time::sleep(patience));
         let served_ms = Arc::new(AtomicU64::new(began.elapsed().as_millis() as u64));
-        Self { stream, patience, deadline, began, served_ms, is_cut: false, cut: Some(cut), _permit: permit }
+        Self {
+            stream,
+            patience,
+            deadline,
+            began,
+            served_ms,
+            is_cut: false,
+            cut: Some(cut),
+            grant: Grant::default(),
+            _permit: permit,
+        }
     }
 
     /// Notes that bytes of an answer have left.
     fn extend(&mut self) {
+        self.grant.0.store(0, Ordering::Relaxed);
         self.deadline.as_mut().reset(Instant::now() + self.patience);
         self.served_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
@@ -154,6 +193,12 @@ impl<S> Guarded<S> {
         if self.is_cut {
             return Poll::Ready(io::ErrorKind::ConnectionAborted.into());
         }
+        ready!(self.deadline.as_mut().poll(cx));
+        let granted_ms = self.grant.0.swap(0, Ordering::Relaxed);
+        if granted_ms == 0 {
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        }
+        self.deadline.as_mut().reset(Instant::now() + Duration::from_millis(granted_ms));
         self.deadline.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 }

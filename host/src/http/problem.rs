@@ -1,11 +1,12 @@
 //! Every answer that is no result: a status, what is wrong, and what helps.
 //!
-//! Invariant: the body is `{"error": "...", "hint": "..."}`, whatever went wrong.
+//! Invariant: the body is `{"error": "...", "hint": "..."}`, whatever went wrong; what a program may want
+//! to know beside the words follows under further names.
 
 use axum::Json;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use super::shield;
 
@@ -15,11 +16,12 @@ pub(super) struct Problem {
     status: StatusCode,
     error: String,
     hint: String,
+    further: Vec<(&'static str, String)>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status, error: error.into(), hint: hint.into() }
+        Self { status, error: error.into(), hint: hint.into(), further: Vec::new() }
     }
 
     /// The request cannot be understood.
@@ -30,6 +32,12 @@ impl Problem {
     /// There is no such thing.
     pub(super) fn missing(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error, hint)
+    }
+
+    /// The same with something for programs.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.further.push((name, value.into()));
+        self
     }
 
     /// What is wrong.
@@ -45,18 +53,15 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({ "error": self.error, "hint": self.hint });
+        let words = [("error", self.error), ("hint", self.hint)].into_iter().chain(self.further);
+        let body: Map<String, Value> = words.map(|(name, value)| (name.to_owned(), value.into())).collect();
         (self.status, shield::LIVE, Json(body)).into_response()
     }
 }
 
 /// Answers for paths outside the table.
 pub(super) async fn unknown_path(uri: Uri) -> Problem {
-    Problem::missing(
-        format!("no such path: {}", uri.path()),
-        "try /, /health, /health/live, /health/ready, /metrics, /tokens, /tokens/{address}, \
-         /partitions or /rejections",
-    )
+    Problem::missing(format!("no such path: {}", uri.path()), "GET /openapi.json lists all paths")
 }
 
 /// Answers for methods that a path does not have.
@@ -64,6 +69,6 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{method} is not allowed on {}", uri.path()),
-        "use GET",
+        "the header Allow names what is; GET /openapi.json says what each does",
     )
 }

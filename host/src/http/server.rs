@@ -12,7 +12,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::connection::GuardedListener;
+use super::connection::{GuardedListener, Peer};
+use super::routes;
 use super::state::State;
 use crate::config;
 
@@ -44,7 +45,7 @@ impl Server {
         let failed = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let routes = super::routes(state, config.metrics_enabled);
+        let routes = routes::router(config, state);
         Ok(Self { listener, address, routes })
     }
 
@@ -71,8 +72,9 @@ impl Server {
                 Err(_) => std::future::pending().await,
             }
         };
+        let routes = self.routes.into_make_service_with_connect_info::<Peer>();
         let serving =
-            axum::serve(GuardedListener::new(self.listener), self.routes).with_graceful_shutdown(shutdown);
+            axum::serve(GuardedListener::new(self.listener), routes).with_graceful_shutdown(shutdown);
         tokio::select! {
             ended = serving.into_future() => {
                 if let Err(error) = ended {

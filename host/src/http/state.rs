@@ -1,6 +1,6 @@
 //! What handlers share: the places where other parts publish how they are.
 //!
-//! Invariant: only reading. What blocks is reached through [`State::live_tokens`] alone, which bounds
+//! Invariant: only reading, but for the knobs and orders. What blocks is reached through [`State::live_tokens`] alone, which bounds
 //! how many threads may wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::plugins::Plugins;
 use super::problem::Problem;
 use crate::clock::WallClock;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::pipeline::Intake;
 use crate::pipeline::board::{Board, ShardStatus};
 use crate::pipeline::rejections::Rejections;
 use crate::pipeline::status::{Sort, TokenStatus};
+use crate::pipeline::{Intake, Tuning};
 use crate::plugin::catalog::Running;
+use crate::plugin::directory::Directory;
 use crate::store::Store;
 use crate::swap::Orders;
 
@@ -42,8 +44,9 @@ pub struct State {
     /// How the results of the plugins look that run now.
     pub(super) shapes: Shapes,
     pub(super) workers: usize,
-    /// Where orders for plugins are given; none where plugins stay as they are.
-    pub(super) orders: Option<Orders>,
+    pub(super) tuning: Arc<Tuning>,
+    /// How plugins are, and what may be done with them.
+    pub(super) plugins: Plugins,
     /// Whether reading has begun.
     pub(super) started: Arc<AtomicBool>,
     /// When the process began.
@@ -76,9 +79,10 @@ impl ResultShape {
 }
 
 impl State {
-    /// Takes what is shown from a pipeline; `started` says when it reads.
+    /// Takes what is shown from a pipeline; `started` says when it reads, `changing` how plugins change, where
+    /// they do.
     #[must_use]
-    pub fn new(intake: Intake, started: Arc<AtomicBool>, orders: Option<Orders>) -> Self {
+    pub fn new(intake: Intake, started: Arc<AtomicBool>, changing: Option<(Orders, Directory)>) -> Self {
         let shared = Arc::clone(intake.shared());
         let changes = Arc::clone(&shared);
         Self {
@@ -91,7 +95,8 @@ impl State {
             clock: Arc::clone(&shared.clock),
             shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),
             workers: shared.layout.workers,
-            orders,
+            tuning: Arc::clone(&shared.tuning),
+            plugins: Plugins::of(&shared, changing),
             started,
             begun: Instant::now(),
             scrape: Mutex::new(()),

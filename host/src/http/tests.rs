@@ -1,5 +1,8 @@
 //! Every path of the table, asked over a real connection.
 
+mod admin;
+mod numbers;
+
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io::{Read, Write};
@@ -12,12 +15,14 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::plugins::Plugins;
 use super::state::ResultShape;
 use super::{Server, State};
 use crate::clock::WallClock;
 use crate::config;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
+use crate::pipeline::Tuning;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::status::TokenStatus;
@@ -59,7 +64,8 @@ fn state() -> State {
             }]
         }),
         workers: 2,
-        orders: None,
+        tuning: Arc::new(Tuning::new(Duration::from_millis(100))),
+        plugins: Plugins::fixed(Vec::new),
         started: Arc::new(AtomicBool::new(true)),
         begun: Instant::now(),
         scrape: Mutex::new(()),
@@ -94,8 +100,12 @@ struct Running {
 }
 
 fn serve_with(state: State, metrics_enabled: bool) -> Running {
+    serve_by(&http(0, metrics_enabled), state)
+}
+
+fn serve_by(config: &config::Http, state: State) -> Running {
     let runtime = Runtime::new().unwrap();
-    let server = runtime.block_on(Server::bind(&http(0, metrics_enabled), state)).unwrap();
+    let server = runtime.block_on(Server::bind(config, state)).unwrap();
     let address = server.address();
     runtime.spawn(server.serve(pending()));
     Running { address, runtime }
@@ -132,9 +142,14 @@ impl Answer {
 
 impl Running {
     fn ask(&self, method: &str, path: &str) -> Answer {
+        self.ask_with(method, path, "")
+    }
+
+    /// Asks with further lines in the head.
+    fn ask_with(&self, method: &str, path: &str, head: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(stream, "{method} {path} HTTP/1.0\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.0\r\n{head}\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -243,10 +243,11 @@ impl CatchUpReader {
             }
         }
         let wall_ms = self.intake.shared().clock.now_ms();
+        let size = self.intake.shared().tuning.batch_size();
         let mut busy = false;
         let mut failed = Vec::new();
         for (&id, run) in &mut self.runs {
-            match run.partition.look(wall_ms) {
+            match run.partition.look(wall_ms, size) {
                 Look::Idle => {}
                 Look::Busy => busy = true,
                 Look::Failed((code, words)) => failed.push((id, code, words)),

@@ -10,13 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::native::{PartitionQueue, Taken};
 use crate::config::{ClockMode, Config};
+use crate::pipeline::BatchSize;
 use crate::pipeline::batch::{Fetch, OwnedRecords, Progress, Records};
 use crate::pipeline::lane::LaneSender;
-
-/// How many bytes a batch should have: enough trades for every shard, few enough to stay in cache.
-const BATCH_BYTES: usize = 1 << 20;
-/// The most messages in a batch.
-const BATCH_MESSAGES: usize = 8_192;
 
 /// What decides about a partition's progress.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +130,7 @@ impl Partition {
     }
 
     /// Reads what is there and hands it to the lane.
-    pub(super) fn look(&mut self, wall_ms: i64) -> Look {
+    pub(super) fn look(&mut self, wall_ms: i64, size: BatchSize) -> Look {
         self.offer_held();
         if !self.held.is_empty() || !self.lane.has_room() {
             self.answered_at = Instant::now();
@@ -143,7 +139,7 @@ impl Partition {
         if let Some(failure) = self.failure.take() {
             return Look::Failed(failure);
         }
-        let max = (BATCH_BYTES / self.message_bytes.max(1)).clamp(1, BATCH_MESSAGES);
+        let max = size.messages_of(self.message_bytes);
         let mut taken = self.queue.take(max);
         taken.messages.drop_before(self.next);
         self.failure = taken.error.take();

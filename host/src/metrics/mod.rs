@@ -6,6 +6,7 @@
 mod ancestor;
 mod checkpoints;
 mod observed;
+mod open_metrics;
 mod plugin_events;
 mod plugins;
 pub mod pressure;
@@ -14,6 +15,7 @@ mod rates;
 
 use std::time::{Duration, Instant};
 
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
     TextEncoder,
@@ -23,7 +25,7 @@ pub use observed::Observed;
 pub use plugin_events::PluginEvents;
 pub use plugins::PluginNumbers;
 pub use process::Process;
-pub use rates::{Rates, Snapshot};
+pub use rates::{Rates, Recent, Snapshot};
 
 use crate::trade::Reason;
 use checkpoints::{CheckpointNumbers, Regressions};
@@ -58,6 +60,8 @@ pub struct Metrics {
     pub kafka_errors: IntCounter,
     /// `aggregator_shown_early_total`: cells shown before they had caught up, after the longest wait.
     pub shown_early: IntCounter,
+    /// `aggregator_admin_refused_total`: requests to change something that were not allowed to.
+    pub admin_refused: IntCounter,
     checkpoints: CheckpointNumbers,
     regressions: Regressions,
     observed: ObservedGauges,
@@ -153,6 +157,10 @@ impl Metrics {
                 "aggregator_shown_early_total",
                 "Cells whose results were shown before they had caught up",
             )?,
+            admin_refused: make.counter(
+                "aggregator_admin_refused_total",
+                "Requests to change something that were not allowed to",
+            )?,
             checkpoints: CheckpointNumbers::new(&make)?,
             regressions: Regressions::new(&make)?,
             observed: ObservedGauges::new(&make)?,
@@ -233,8 +241,27 @@ impl Metrics {
         });
     }
 
+    /// Rates and averages over the last seconds.
+    pub fn recent(&self) -> Recent {
+        self.rates.recent()
+    }
+
     /// All numbers as Prometheus text.
     pub fn render(&self, observed: &Observed) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.gather(observed), &mut text)?;
+        Ok(text)
+    }
+
+    /// All numbers as OpenMetrics text.
+    pub fn render_open(&self, observed: &Observed) -> prometheus::Result<Vec<u8>> {
+        match open_metrics::encode(&self.gather(observed)) {
+            Ok(text) => Ok(text.into_bytes()),
+            Err(error) => Err(prometheus::Error::Msg(error.to_string())),
+        }
+    }
+
+    fn gather(&self, observed: &Observed) -> Vec<MetricFamily> {
         let process = Process::read();
         self.observed.set(observed, process);
         self.backpressure.set(f64::from(self.pressure.now() as u8));
@@ -243,9 +270,7 @@ impl Metrics {
         self.ancestor.update(&self.rates, observed, process);
         let mut families = self.registry.gather();
         families.extend(self.plugins.gather());
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text)?;
-        Ok(text)
+        families
     }
 }
 

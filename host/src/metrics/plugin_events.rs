@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{Histogram, IntCounterVec, Opts};
+use serde::Serialize;
 
 use super::Maker;
-use crate::plugin::Stage;
+use crate::plugin::{Stage, same_name};
 
 /// Counters by plugin.
 #[derive(Debug)]
@@ -17,6 +19,21 @@ pub struct PluginEvents {
     quarantined: IntCounterVec,
     swaps: IntCounterVec,
     swap_step_seconds: Histogram,
+}
+
+/// What has happened to one plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PluginCounts {
+    /// Failures of an instance.
+    pub faults: u64,
+    /// Trades left out, once for each shard.
+    pub quarantined: u64,
+    /// Changes after which every shard showed another version.
+    pub swapped: u64,
+    /// Changes that were refused.
+    pub refused: u64,
+    /// Changes that were taken back.
+    pub rolled_back: u64,
 }
 
 impl PluginEvents {
@@ -62,8 +79,34 @@ impl PluginEvents {
         self.swap_step_seconds.observe(took.as_secs_f64());
     }
 
+    /// What has happened to one plugin since the start.
+    pub fn counts(&self, plugin: &str) -> PluginCounts {
+        let swaps = |result| sum(&self.swaps, plugin, Some(result));
+        PluginCounts {
+            faults: sum(&self.faults, plugin, None),
+            quarantined: sum(&self.quarantined, plugin, None),
+            swapped: swaps("swapped"),
+            refused: swaps("refused"),
+            rolled_back: swaps("rolled_back"),
+        }
+    }
+
     /// Counts a trade that is left out.
     pub fn quarantined(&self, plugin: &str) {
         self.quarantined.with_label_values(&[plugin]).inc();
     }
+}
+
+/// The sum of a plugin's counters, or of those of one result, without making any.
+fn sum(counters: &IntCounterVec, plugin: &str, result: Option<&str>) -> u64 {
+    let families = counters.collect();
+    let all = families.iter().flat_map(|family| family.get_metric());
+    let own = all.filter(|metric| {
+        metric.get_label().iter().all(|label| match label.name() {
+            "plugin" => same_name(label.value(), plugin),
+            "result" => result.is_none_or(|result| label.value() == result),
+            _ => true,
+        })
+    });
+    own.map(|metric| metric.get_counter().get_value() as u64).sum()
 }

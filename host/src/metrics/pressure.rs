@@ -76,16 +76,23 @@ impl Pressure {
 
     /// How hard it was to keep up over the last two seconds.
     pub fn now(&self) -> Backpressure {
+        Backpressure::of(self.busy().into_iter().fold(0.0, f64::max))
+    }
+
+    /// The share of the last two seconds in which each worker was busy; none before they are over.
+    pub fn busy(&self) -> Vec<f64> {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some((from, before)), Some((to, after))) = (samples.front(), samples.back()) else {
-            return Backpressure::Ok;
+            return Vec::new();
         };
         let nanos = to.duration_since(*from).as_nanos() as f64;
         if samples.len() < SAMPLES || nanos == 0.0 {
-            return Backpressure::Ok;
+            return Vec::new();
         }
-        let busy = |(before, after): (&u64, &u64)| 1.0 - after.saturating_sub(*before) as f64 / nanos;
-        Backpressure::of(before.iter().zip(after).map(busy).fold(0.0, f64::max))
+        let busy = |(before, after): (&u64, &u64)| {
+            (1.0 - after.saturating_sub(*before) as f64 / nanos).clamp(0.0, 1.0)
+        };
+        before.iter().zip(after).map(busy).collect()
     }
 }
 

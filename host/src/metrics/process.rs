@@ -12,8 +12,12 @@ const PAGE_BYTES: u64 = 4_096;
 pub struct Process {
     /// Resident memory.
     pub resident_bytes: u64,
+    /// The part of it that is no file's.
+    pub anonymous_bytes: u64,
     /// Memory mapped for data and stacks.
     pub data_bytes: u64,
+    /// Address space, with what is only reserved.
+    pub reserved_bytes: u64,
     /// Threads.
     pub threads: u64,
 }
@@ -25,8 +29,17 @@ impl Process {
         let pages: Vec<u64> = statm.split_whitespace().filter_map(|field| field.parse().ok()).collect();
         let of = |index: usize| pages.get(index).copied().unwrap_or(0) * PAGE_BYTES;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
-        Self { resident_bytes: of(1), data_bytes: of(5), threads: threads.unwrap_or(0) }
+        let told = |name: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        Self {
+            resident_bytes: of(1),
+            anonymous_bytes: told("RssAnon:").unwrap_or(0) * 1_024,
+            data_bytes: of(5),
+            reserved_bytes: of(0),
+            threads: told("Threads:").unwrap_or(0),
+        }
     }
 
     /// How many file descriptors the process may have; none where that is unlimited or not told.

@@ -32,10 +32,27 @@ pub struct Snapshot {
     pub store_seconds: f64,
 }
 
+/// When each kind of thing was seen to have happened last; none before it has. True to a second.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Last {
+    /// Trades counted.
+    pub trades: Option<Instant>,
+    /// Rows written.
+    pub rows: Option<Instant>,
+    /// Calls of the store.
+    pub store_calls: Option<Instant>,
+}
+
 /// The last samples.
 #[derive(Debug, Default)]
 pub struct Rates {
-    samples: Mutex<VecDeque<(Instant, Snapshot)>>,
+    samples: Mutex<Samples>,
+}
+
+#[derive(Debug, Default)]
+struct Samples {
+    kept: VecDeque<(Instant, Snapshot)>,
+    last: Last,
 }
 
 /// The oldest and the newest of the last samples.
@@ -47,25 +64,42 @@ pub struct Recent {
     pub now: Snapshot,
     /// Seconds between them.
     pub seconds: f64,
+    /// When things happened last.
+    pub last: Last,
 }
 
 impl Rates {
     /// Adds a sample.
     pub fn push(&self, snapshot: Snapshot) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        if samples.len() == SAMPLES {
-            samples.pop_front();
+        let at = Instant::now();
+        let before = samples.kept.back().map(|(_, snapshot)| *snapshot).unwrap_or_default();
+        let last = &mut samples.last;
+        for (seen, before, now) in [
+            (&mut last.trades, before.trades, snapshot.trades),
+            (&mut last.rows, before.rows, snapshot.rows),
+            (&mut last.store_calls, before.store_calls, snapshot.store_calls),
+        ] {
+            if before != now {
+                *seen = Some(at);
+            }
         }
-        samples.push_back((Instant::now(), snapshot));
+        if samples.kept.len() == SAMPLES {
+            samples.kept.pop_front();
+        }
+        samples.kept.push_back((at, snapshot));
     }
 
     /// What lies between the oldest and the newest sample.
     pub fn recent(&self) -> Recent {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        match (samples.front(), samples.back()) {
-            (Some((from, before)), Some((to, now))) => {
-                Recent { before: *before, now: *now, seconds: to.duration_since(*from).as_secs_f64() }
-            }
+        match (samples.kept.front(), samples.kept.back()) {
+            (Some((from, before)), Some((to, now))) => Recent {
+                before: *before,
+                now: *now,
+                seconds: to.duration_since(*from).as_secs_f64(),
+                last: samples.last,
+            },
             _ => Recent::default(),
         }
     }
@@ -106,7 +140,7 @@ mod tests {
             store_errors: 1,
             ..before
         };
-        let recent = Recent { before, now, seconds: 10.0 };
+        let recent = Recent { before, now, seconds: 10.0, ..Recent::default() };
         assert_eq!(recent.average_ms(|s| s.batch_seconds, |s| s.batches), 500.0);
         assert_eq!(recent.per_second(|s| s.trades), 5.0);
         assert_eq!(recent.success_percent(), 75.0);

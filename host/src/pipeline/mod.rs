@@ -50,7 +50,7 @@ use crossbeam_channel::Receiver;
 pub use flush::FlushRules;
 pub use route::Layout;
 pub use shard::Horizon;
-pub use tuning::Tuning;
+pub use tuning::{BatchSize, Knobs, Mode, Tuning};
 pub use worker::{Assignment, CellStart, Event, Resume, Step, Worker, WorkerHandle};
 pub use writer::{Publisher, WriterContext};
 

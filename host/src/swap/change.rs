@@ -180,6 +180,15 @@ impl Change {
         }
     }
 
+    /// What whoever asks for the same again is told at once.
+    pub(super) fn told_already(&self) -> Option<Told> {
+        match self.phase {
+            Phase::Shadowing => Some(Told::Shadowing),
+            Phase::Probation { .. } | Phase::Accepting => Some(Told::Unchanged),
+            _ => None,
+        }
+    }
+
     /// Whether every open shard has come so far.
     pub(super) fn everywhere(&self, open: &[u32], stage: Stage) -> bool {
         self.trial.as_ref().is_none_or(|trial| {
@@ -225,6 +234,9 @@ impl Change {
                 _ => None,
             },
             shards,
+            state: self.state(),
+            carried_bytes: self.carried_bytes(),
+            phases_ms: self.phases,
             comparison,
         }
     }
@@ -232,12 +244,6 @@ impl Change {
     /// What is remembered of it when it has ended.
     pub(super) fn remembered(&self) -> Swap {
         let ended = self.ended.as_ref();
-        let state = self.trial.as_ref().map(|trial| match trial.origin {
-            Origin::Carried => "carried",
-            Origin::Backfill => "backfill",
-        });
-        let carried_bytes =
-            self.trial.as_ref().map_or(0, |trial| trial.reports(|reports| reports.carried_bytes));
         Swap {
             at_ms: self.at_ms,
             kind: self.kind,
@@ -247,10 +253,21 @@ impl Change {
             stage: ended.and_then(|ended| ended.stage.clone()),
             reason: ended.and_then(|ended| ended.reason.clone()),
             remedy: ended.and_then(|ended| ended.remedy.clone()),
-            state,
-            carried_bytes,
+            state: self.state(),
+            carried_bytes: self.carried_bytes(),
             phases_ms: self.phases,
         }
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        self.trial.as_ref().map(|trial| match trial.origin {
+            Origin::Carried => "carried",
+            Origin::Backfill => "backfill",
+        })
+    }
+
+    fn carried_bytes(&self) -> u64 {
+        self.trial.as_ref().map_or(0, |trial| trial.reports(|reports| reports.carried_bytes))
     }
 
     /// The answer that its end gives.

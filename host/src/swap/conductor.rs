@@ -223,8 +223,15 @@ impl Work {
         kept.leaves = false;
         let runs = kept.current.as_ref().is_some_and(|(current, _)| current.identity() == identity);
         match &mut kept.change {
-            Some(change) if change.candidate.identity() == identity && change.kind == kind => {
-                change.wait(answer);
+            // A version that is on its way in, as whatever it began, is what its file asks for.
+            Some(change)
+                if change.candidate.identity() == identity
+                    && (change.kind == kind || (kind == Kind::Swap && change.kind != Kind::Shadow)) =>
+            {
+                match (change.told_already(), answer) {
+                    (Some(told), Some(answer)) => tell(answer, Ok(told)),
+                    (_, answer) => change.wait(answer),
+                }
             }
             Some(change) if runs && kind == Kind::Swap => {
                 change.wait(answer);
@@ -315,7 +322,7 @@ impl Work {
     /// Tells how every plugin is.
     fn post(&self) {
         let plugins = self.plugins.iter().map(|(name, kept)| (name.clone(), kept.status(name)));
-        self.board.post(plugins.collect());
+        self.board.plugins.send_replace(plugins.collect());
     }
 }
 

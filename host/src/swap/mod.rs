@@ -13,12 +13,12 @@ mod records;
 mod status;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::pipeline::Intake;
 use crate::plugin::catalog::Running;
@@ -97,19 +97,8 @@ struct Asked {
 
 /// Where the conductor tells how plugins are.
 #[derive(Default)]
-pub struct PluginBoard {
-    plugins: Mutex<BTreeMap<String, PluginStatus>>,
-}
-
-impl PluginBoard {
-    /// How each plugin is, by name.
-    pub fn plugins(&self) -> BTreeMap<String, PluginStatus> {
-        self.plugins.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn post(&self, plugins: BTreeMap<String, PluginStatus>) {
-        *self.plugins.lock().unwrap_or_else(PoisonError::into_inner) = plugins;
-    }
+struct PluginBoard {
+    plugins: watch::Sender<BTreeMap<String, PluginStatus>>,
 }
 
 /// What gives orders.
@@ -134,7 +123,13 @@ impl Orders {
 
     /// How each plugin is, by name.
     pub fn plugins(&self) -> BTreeMap<String, PluginStatus> {
-        self.board.plugins()
+        self.board.plugins.borrow().clone()
+    }
+
+    /// Waits until what [`Self::plugins`] gives is so; an answer may come a moment before it is told there.
+    pub async fn until(&self, is_so: impl FnMut(&BTreeMap<String, PluginStatus>) -> bool) {
+        // The board lives as long as this does, so that this fails never.
+        self.board.plugins.subscribe().wait_for(is_so).await.ok();
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 use crate::pipeline::comparison::Comparison;
+use crate::plugin::canonical;
+use crate::plugin::catalog::Running;
 
 /// How many ended changes stay readable for each plugin.
 const HISTORY: usize = 20;
@@ -83,6 +85,12 @@ pub struct TrialStatus {
     pub probation_left_ms: Option<u64>,
     /// How many shards stand where: `preparing`, `in_step`, `shown`, `accepted`, `abandoned`.
     pub shards: std::collections::BTreeMap<&'static str, usize>,
+    /// How the new version comes by its state: `carried` or `backfill`.
+    pub state: Option<&'static str>,
+    /// How many bytes of state were carried so far.
+    pub carried_bytes: u64,
+    /// How long the phases took that are over.
+    pub phases_ms: Phases,
     /// What comparing has come to, for a shadow.
     pub comparison: Option<Comparison>,
 }
@@ -110,6 +118,25 @@ pub struct PluginStatus {
     pub trial: Option<TrialStatus>,
     /// The last changes, latest first.
     pub history: VecDeque<Swap>,
+}
+
+impl PluginStatus {
+    /// How a plugin is of which only that it runs is known.
+    #[must_use]
+    pub fn of(running: &Running) -> Self {
+        Self {
+            name: canonical(running.name()),
+            version: Some(running.plugin.description().version.clone()),
+            digest: Some(running.digest.to_string()),
+            configuration: serde_json::from_str(&running.configuration).ok(),
+            result_key: Some(running.result_key().to_owned()),
+            groups: running.settings.groups.clone(),
+            horizon_ms: Some(running.settings.horizon_ms),
+            previous: None,
+            trial: None,
+            history: VecDeque::new(),
+        }
+    }
 }
 
 /// Adds an ended change to a history.

@@ -2,6 +2,8 @@
 //!
 //! The invariant: every number on a page is compared with what the test itself did.
 
+use std::time::Instant;
+
 use aggregator_tests::host::Host;
 use aggregator_tests::stream::{Message, Options, Shape, Stream};
 use aggregator_tests::trade::Trade;
@@ -140,4 +142,28 @@ fn an_unknown_path_is_404_and_a_wrong_method_405_both_as_json() {
         assert!(error["error"].is_string(), "{method} {path}: {error}");
         assert!(error["hint"].is_string(), "{method} {path}: {error}");
     }
+}
+
+#[test]
+fn what_matters_most_changes_how_often_results_are_written() {
+    let rig = Rig::new("tuning", 1);
+    let host = Host::start_ready(&rig.wall()).unwrap();
+    // How long 16 flushes take: each of the four shards four times.
+    let pace = |mode: &str| {
+        let answer =
+            http::request("POST", host.port(), &format!("/performance/optimize/{mode}"), "").unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(host.json("/performance").unwrap()["tuning"], answer.json().unwrap()["values"]);
+        let flushes = |more: f64, than: f64| {
+            host.wait_metric("aggregator_flushes_total", LIMIT, |flushes| flushes >= than + more).unwrap()
+        };
+        // The flush that was due before the change is not timed.
+        let begun = flushes(8.0, host.metric("aggregator_flushes_total").unwrap());
+        let began = Instant::now();
+        flushes(16.0, begun);
+        began.elapsed()
+    };
+    let (throughput, latency, balanced) = (pace("throughput"), pace("latency"), pace("balanced"));
+    assert!(throughput > balanced && balanced > latency, "{throughput:?} {balanced:?} {latency:?}");
+    assert!(throughput > 5 * latency, "{throughput:?} {latency:?}");
 }

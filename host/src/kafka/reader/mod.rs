@@ -156,10 +156,11 @@ impl Reader {
     /// Looks at every partition once; says whether any may have more.
     fn look(&mut self) -> bool {
         let wall_ms = self.intake.shared().clock.now_ms();
+        let size = self.intake.shared().tuning.batch_size();
         let mut busy = false;
         let mut failed = Vec::new();
         for partition in self.partitions.values_mut() {
-            match partition.look(wall_ms) {
+            match partition.look(wall_ms, size) {
                 Look::Idle => {}
                 Look::Busy => busy = true,
                 Look::Failed(failure) => failed.push((partition.id, failure)),

@@ -8,6 +8,7 @@
 //! lies in the directory, or is a regular file that a link in it points to.
 
 mod files;
+mod own;
 mod tracker;
 mod upload;
 mod watcher;
@@ -19,10 +20,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-pub use upload::Upload;
+pub use upload::{Received, Upload};
 pub use watcher::{Change, Watcher};
 
 use self::files::{Files, Place, Snapshot};
+use self::own::Own;
 use super::Stage;
 use super::candidate::{Candidate, canonical, is_name};
 use super::catalog;
@@ -38,6 +40,8 @@ pub struct Directory {
     max_bytes: usize,
     /// What the default plugin is told where no file says otherwise.
     default_configuration: String,
+    /// What was written here or removed; shared by clones.
+    own: Own,
 }
 
 impl Directory {
@@ -48,6 +52,7 @@ impl Directory {
             path: config.dir.clone(),
             max_bytes: config.upload_max,
             default_configuration: catalog::default_configuration(config),
+            own: Own::default(),
         }
     }
 
@@ -55,6 +60,12 @@ impl Directory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The largest component that is taken, in bytes.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     /// Everything that is to run, by name; the default plugin too where it has no file.
@@ -168,7 +179,12 @@ mod tests {
     use super::*;
 
     pub(super) fn directory(path: &Path) -> Directory {
-        Directory { path: path.to_owned(), max_bytes: 1_000, default_configuration: r#"{"d":1}"#.to_owned() }
+        Directory {
+            path: path.to_owned(),
+            max_bytes: 1_000,
+            default_configuration: r#"{"d":1}"#.to_owned(),
+            own: Own::default(),
+        }
     }
 
     fn read(path: &Path) -> Vec<(String, Result<Candidate, Refusal>)> {

@@ -7,15 +7,17 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 
 use super::super::Stage;
-use super::super::candidate::{Candidate, canonical, is_name};
+use super::super::candidate::{Candidate, canonical, identity, is_name};
 use super::super::loader::{check_configuration, too_large};
 use super::super::refusal::{Cause, Refusal};
 use super::files::{Files, Snapshot};
+use super::own::Deed;
 use super::{Directory, misnamed};
 use crate::digest::{self, Growing};
 
@@ -64,6 +66,9 @@ impl Directory {
         check_configuration(json)
             .map_err(|words| Refusal::new(name, Stage::Configure, Cause::Configuration, words))?;
         let target = self.target(name, &files, "json");
+        if let Ok(Some(candidate)) = self.candidate(name) {
+            self.own.note(&canonical(name), Deed::Wrote(identity(&candidate.digest, json)));
+        }
         let written = self.begin().and_then(|mut file| {
             file.write_all(json.as_bytes())?;
             self.publish(file, &target)
@@ -77,6 +82,9 @@ impl Directory {
     /// When they cannot be removed.
     pub fn remove(&self, name: &str) -> Result<bool, Refusal> {
         let files = self.named(name)?;
+        if files.wasm.is_some() {
+            self.own.note(&canonical(name), Deed::Removed);
+        }
         // Without its component a configuration is nothing, so that one goes first.
         let places: Vec<PathBuf> = files.wasm.into_iter().chain(files.json).map(|place| place.path).collect();
         for path in &places {
@@ -182,9 +190,12 @@ impl Upload {
             return Err(Refusal::new(&self.name, Stage::Read, Cause::DigestMismatch, words));
         }
         let unreadable = |error| super::unreadable(&self.name, self.file.path(), &error);
-        let mut wasm = Vec::with_capacity(self.bytes);
+        // Read where it stays: it may be large, and is never here twice.
+        let mut wasm: Arc<[u8]> = std::iter::repeat_n(0, self.bytes).collect();
         let mut file = self.file.as_file();
-        file.rewind().and_then(|()| file.read_to_end(&mut wasm)).map_err(unreadable)?;
+        if let Some(wasm) = Arc::get_mut(&mut wasm) {
+            file.rewind().and_then(|()| file.read_exact(wasm)).map_err(unreadable)?;
+        }
         let files = self.directory.named(&self.name)?;
         let configuration = match &files.json {
             Some(place) => self.directory.read_configuration(&self.name, place)?,
@@ -209,6 +220,7 @@ impl Received {
     pub fn publish(self) -> Result<(), Refusal> {
         let name = &*self.candidate.name;
         let target = self.directory.target(name, &self.directory.named(name)?, "wasm");
+        self.directory.own.note(&canonical(name), Deed::Wrote(self.candidate.identity()));
         self.directory.publish(self.file, &target).map_err(|error| unwritable(name, &target, &error))
     }
 }

@@ -22,6 +22,7 @@ use super::super::candidate::{Candidate, canonical};
 use super::super::component;
 use super::super::refusal::Refusal;
 use super::files::{Files, Place, Snapshot};
+use super::own::Deed;
 use super::tracker::{Due, Settled, Tracker};
 use super::{Directory, misnamed};
 
@@ -140,7 +141,9 @@ impl Look {
                 Due::Read(files, last) => self.read(&name, &files, last),
                 Due::Gone => {
                     self.tracker.gone(&name);
-                    self.tell(Change::Gone(name));
+                    if !self.directory.own.accounts_for(&name, &Deed::Removed) {
+                        self.tell(Change::Gone(name));
+                    }
                 }
             }
         }
@@ -157,7 +160,14 @@ impl Look {
             Ok(candidate) => Settled::As(candidate.identity()),
             Err(refusal) => Settled::Refused(refusal.reason.clone()),
         };
+        let deed = match &settled {
+            Settled::As(identity) => Some(Deed::Wrote(identity.clone())),
+            _ => None,
+        };
         if self.tracker.settle(now, name, settled) {
+            if deed.is_some_and(|deed| self.directory.own.accounts_for(name, &deed)) {
+                return;
+            }
             self.tell(match read {
                 Ok(candidate) => Change::Candidate(candidate),
                 Err(refusal) => Change::Refused(refusal),

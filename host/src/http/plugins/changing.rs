@@ -1,0 +1,122 @@
+//! Another version, another configuration, the version before, or none.
+//!
+//! Invariant: the directory changes after the plugin has, apart from a removal, which the directory has to
+//! allow first.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State as Extract};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::answer::{of_order, respond};
+use super::control::blocking;
+use super::named;
+use crate::http::State;
+use crate::http::body::Pieces;
+use crate::http::problem::Problem;
+use crate::plugin::catalog::DEFAULT_NAME;
+use crate::plugin::{Candidate, MAX_CONFIGURATION_BYTES, same_name};
+use crate::swap::Order;
+
+/// `PUT /plugins/{name}`
+pub(in crate::http) async fn put(
+    Extract(state): Extract<Arc<State>>,
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let control = state.plugins.control()?;
+    let name = named(name)?;
+    let taken = control.take(&name, &headers, body).await?;
+    let (conducting, plugin) = (Arc::clone(&control), name.clone());
+    let work = async move {
+        let candidate = taken.received.candidate().clone();
+        let outcome = conducting.order(&plugin, Order::Run(candidate)).await.map_err(of_order)?;
+        blocking(move || taken.received.publish()).await?;
+        Ok(outcome)
+    };
+    Ok(respond(&name, control.finish(work).await?))
+}
+
+/// `PUT /plugins/{name}/config`
+pub(in crate::http) async fn put_config(
+    Extract(state): Extract<Arc<State>>,
+    name: Result<Path<String>, PathRejection>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let control = state.plugins.control()?;
+    let name = named(name)?;
+    let runs = state.plugins.status(&name)?.digest;
+    let configuration = Pieces::new(body).whole(MAX_CONFIGURATION_BYTES).await?;
+    let configuration = String::from_utf8(configuration)
+        .map_err(|_| Problem::bad("the configuration is not UTF-8", "send a JSON object"))?;
+    let (directory, plugin) = (control.directory.clone(), name.clone());
+    // Begins an upload and drops it, to learn before anything is swapped whether the directory takes files.
+    let lies_there = move || directory.upload(&plugin).and_then(|_| directory.candidate(&plugin));
+    let Some(lies) = blocking(lies_there).await?.filter(|lies| runs.as_deref() == Some(&*lies.digest)) else {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "PLUGINS_DIR has another version of this plugin than the one that runs, or none",
+            "PUT the component that is meant first, then its configuration",
+        ));
+    };
+    let candidate = Candidate { configuration: configuration.as_str().into(), ..lies };
+    let (conducting, plugin) = (Arc::clone(&control), name.clone());
+    let work = async move {
+        let outcome = conducting.order(&plugin, Order::Run(candidate)).await.map_err(of_order)?;
+        let directory = conducting.directory.clone();
+        blocking(move || directory.configure(&plugin, &configuration)).await?;
+        Ok(outcome)
+    };
+    Ok(respond(&name, control.finish(work).await?))
+}
+
+/// `DELETE /plugins/{name}`
+pub(in crate::http) async fn delete(
+    Extract(state): Extract<Arc<State>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let control = state.plugins.control()?;
+    let name = named(name)?;
+    let (conducting, plugin) = (Arc::clone(&control), name.clone());
+    let work = async move {
+        let (directory, removed) = (conducting.directory.clone(), plugin.clone());
+        let was_there = blocking(move || directory.remove(&removed)).await?;
+        let order = match same_name(&plugin, DEFAULT_NAME) {
+            false => Order::Unload(plugin.clone()),
+            true if !was_there => {
+                return Err(Problem::new(
+                    StatusCode::CONFLICT,
+                    "the built-in plugin cannot be removed",
+                    "PUT another component of this name to have that run in its place",
+                ));
+            }
+            // What is left is the one that is built in.
+            true => {
+                let (directory, plugin) = (conducting.directory.clone(), plugin.clone());
+                match blocking(move || directory.candidate(&plugin)).await? {
+                    Some(built_in) => Order::Run(built_in),
+                    None => Order::Unload(DEFAULT_NAME.to_owned()),
+                }
+            }
+        };
+        conducting.order(&plugin, order).await.map_err(of_order)
+    };
+    Ok(respond(&name, control.finish(work).await?))
+}
+
+/// `POST /plugins/{name}/rollback`
+pub(in crate::http) async fn rollback(
+    Extract(state): Extract<Arc<State>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let control = state.plugins.control()?;
+    let name = named(name)?;
+    let (conducting, plugin) = (Arc::clone(&control), name.clone());
+    let work =
+        async move { conducting.order(&plugin, Order::Rollback(plugin.clone())).await.map_err(of_order) };
+    Ok(respond(&name, control.finish(work).await?))
+}
