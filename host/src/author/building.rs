@@ -108,11 +108,11 @@ pub(super) fn build(directory: &Path) -> Result<Built, Failure> {
 fn component(said: &str) -> Option<PathBuf> {
     let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let artifacts = messages.filter(|message| message["reason"] == "compiler-artifact");
-    let files = artifacts.filter_map(|artifact| {
+    let mut files = artifacts.filter_map(|artifact| {
         let mut files = artifact["filenames"].as_array()?.iter().filter_map(Value::as_str);
         files.find(|file| file.ends_with(".wasm")).map(PathBuf::from)
     });
-    files.last()
+    files.next_back()
 }
 
 #[cfg(test)]

@@ -59,6 +59,11 @@ pub(super) struct Rollback {
 #[serde(transparent)]
 pub(super) struct Answer(Value);
 
+/// The plugins of a host, as it answered.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Listing(Value);
+
 impl Host {
     fn client(&self, config: &Config) -> Result<Client, Failure> {
         let url = self.host.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http.port));
@@ -85,8 +90,8 @@ impl Deploy {
 }
 
 impl List {
-    pub(super) fn run(&self, config: &Config) -> Result<Answer, Failure> {
-        self.host.client(config)?.send("GET", "/plugins", &[], &[]).map(Answer)
+    pub(super) fn run(&self, config: &Config) -> Result<Listing, Failure> {
+        self.host.client(config)?.send("GET", "/plugins", &[], &[]).map(Listing)
     }
 }
 
@@ -97,6 +102,26 @@ impl Rollback {
         }
         let path = format!("/plugins/{}/rollback", self.name);
         self.host.client(config)?.send("POST", &path, &[], &[]).map(Answer)
+    }
+}
+
+/// A line for each plugin: name, version, the beginning of its digest, and the change under way.
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plugins = self.0["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
+        plugins.iter().try_for_each(|plugin| {
+            let text = |value: &Value, most| crate::plugin::printable(value.as_str().unwrap_or("-"), most);
+            let digest = text(&plugin["digest"], 64);
+            let state = plugin["trial"]["phase"].as_str().unwrap_or("runs");
+            writeln!(
+                f,
+                "{:<20} {:<10} {:<12} {}",
+                text(&plugin["name"], 64),
+                text(&plugin["version"], 32),
+                digest.get(..12).unwrap_or(&digest),
+                crate::plugin::printable(state, 32)
+            )
+        })
     }
 }
 
@@ -135,6 +160,18 @@ fn write(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listing_has_a_line_for_each_plugin_whatever_is_unknown_of_it() {
+        let text = Listing(serde_json::json!({"plugins": [
+            {"name": "a", "version": "1.0", "digest": "0123456789abcdef", "trial": {"phase": "probation"}},
+            {"name": "b", "version": null, "digest": null, "trial": null},
+        ]}))
+        .to_string();
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words, [vec!["a", "1.0", "0123456789ab", "probation"], vec!["b", "-", "-", "runs"]]);
+        assert_eq!(Listing(Value::Null).to_string(), "");
+    }
 
     #[test]
     fn an_answer_is_readable_and_holds_no_control_characters() {

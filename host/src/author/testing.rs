@@ -17,8 +17,11 @@ use super::workbench::{self, Loaded};
 use super::{building, recorded};
 use crate::config::Config;
 
+/// A law, as the SDK checks it with a configuration and a seed.
+type Law = fn(&str, u64);
+
 /// The laws of the contract.
-const LAWS: [(&str, fn(&str, u64)); 4] = [
+const LAWS: [(&str, Law); 4] = [
     ("split", laws::split::<OnEngine>),
     ("carry", laws::carry::<OnEngine>),
     ("determinism", laws::determinism::<OnEngine>),
@@ -110,7 +113,7 @@ impl Test {
 
     fn laws(&self, loaded: &Loaded) -> Vec<Check> {
         let configuration = &*loaded.running.configuration;
-        let check = |(name, law): (&'static str, fn(&str, u64))| {
+        let check = |(name, law): (&'static str, Law)| {
             let broken = (0..self.seeds).find_map(|seed| caught(|| law(configuration, seed)).err());
             let outcome = broken.map_or_else(|| Ok(format!("{} generated markets", self.seeds)), Err);
             Check::of(name, outcome)

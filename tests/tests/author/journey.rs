@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::desk::Desk;
 
 /// Starts the demo; gives it and its port.
-fn demo(plugins: &Path) -> (Host, u16) {
+pub(crate) fn demo(plugins: &Path) -> (Host, u16) {
     let settings =
         Settings::none().with("PLUGINS_DIR", &plugins.display().to_string()).with("PLUGIN_PROBATION", "0s");
     let demo = Host::start_program(&paths::aggregator().unwrap(), &["demo"], &settings).unwrap();

@@ -1,6 +1,6 @@
 //! What is said to a host: method, path, digest, token and bytes; and what is made of its answers.
 //!
-//! The other end is a listener of the test's own. The invariant: a host hears nothing of a component that no host
+//! The other end is a listener of the test's own, and once the service itself. The invariant: a host hears nothing of a component that no host
 //! could run.
 
 use std::fs;
@@ -8,9 +8,12 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
-use aggregator_tests::paths;
+use aggregator_tests::host::READY_LIMIT;
+use aggregator_tests::plugins_dir::{PluginsDir, variant};
+use aggregator_tests::{paths, wait};
 
 use crate::desk::Desk;
+use crate::journey::demo;
 
 /// What was asked.
 struct Asked {
@@ -104,4 +107,39 @@ fn a_host_that_is_not_there_is_told_from_one_that_refuses() {
     assert!(said.err.contains("is the service running"), "{}", said.err);
     let encrypted = Desk::new().run("", &["list", "--host", "https://localhost"]);
     assert_eq!(encrypted.code, 64, "{encrypted:?}");
+}
+
+#[test]
+fn a_running_service_takes_a_component_names_it_and_goes_back_to_the_one_before() {
+    let desk = Desk::new();
+    let first = fs::read(paths::component("vwap").unwrap()).unwrap();
+    let second = variant(&first, 2);
+    fs::write(desk.path().join("vwap.wasm"), &first).unwrap();
+    fs::write(desk.path().join("next.wasm"), &second).unwrap();
+    let plugins = PluginsDir::new().unwrap();
+    let (mut demo, port) = demo(plugins.path());
+    demo.wait_line("Reading", READY_LIMIT).unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    let run = |arguments: &[&str]| desk.run("", &[arguments, &["--host", &url, "-o", "json"]].concat());
+    let runs = |digest: &str| {
+        let listed = run(&["list"]).json();
+        let plugins = listed["plugins"].as_array().unwrap().clone();
+        plugins.iter().any(|plugin| plugin["name"] == "vwap" && plugin["digest"] == digest)
+    };
+    let wait_runs = |wasm: &[u8]| {
+        let digest = aggregator::digest::of(wasm);
+        wait::until_true("the component to run", READY_LIMIT, || runs(&digest)).unwrap();
+    };
+    run(&["deploy", "vwap.wasm"]).fine();
+    wait_runs(&first);
+    run(&["deploy", "next.wasm"]).fine();
+    wait_runs(&second);
+    // A change that is being finished is not taken back: the host says to try again in a moment.
+    wait::until_true("the host to go back", READY_LIMIT, || run(&["rollback", "vwap"]).code == 0).unwrap();
+    wait_runs(&first);
+    let table = desk.run("", &["list", "--host", &url]).fine();
+    let line = table.lines().find(|line| line.starts_with("vwap")).unwrap();
+    assert!(line.contains(&aggregator::digest::of(&first)[..12]), "{table}");
+    assert_eq!(run(&["rollback", "nobody"]).code, 64);
+    demo.stop(READY_LIMIT).unwrap();
 }
