@@ -130,7 +130,7 @@ impl App {
         };
         let started = Arc::new(AtomicBool::new(false));
         let changing = conductor.as_ref().map(|conductor| (conductor.orders(), directory));
-        let state = http::State::new(pipeline.intake(), Arc::clone(&started), changing);
+        let state = http::State::new(pipeline.intake(), Arc::clone(&started), changing).map_err(internal)?;
         let server = runtime
             .block_on(http::Server::bind(&config.http, state))
             .map_err(|error| AppError::Unavailable(error.to_string()))?;

@@ -22,7 +22,7 @@ use super::problem::Problem;
 use crate::config::Secret;
 
 /// How much longer than others a request may keep its connection once it is let in.
-const LONGER: Duration = Duration::from_secs(100);
+const LONGER: Duration = Duration::from_secs(110);
 /// How often refused requests are told at most.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How much of a path the log shows.

@@ -27,7 +27,7 @@ const BODY_LIMIT_BYTES: usize = 4_096;
 /// How long the answer to a question may take. Shorter than a connection's patience.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long a change may take, with what is sent for it. Shorter than what the guard grants a connection.
-const CHANGE_LIMIT: Duration = Duration::from_secs(100);
+const CHANGE_LIMIT: Duration = Duration::from_secs(105);
 
 /// One method of one path.
 pub(super) struct Route {

@@ -3,6 +3,7 @@
 //! Invariant: only reading, but for the knobs and orders. What blocks is reached through [`State::live_tokens`] alone, which bounds
 //! how many threads may wait.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -81,11 +82,17 @@ impl ResultShape {
 impl State {
     /// Takes what is shown from a pipeline; `started` says when it reads, `changing` how plugins change, where
     /// they do.
-    #[must_use]
-    pub fn new(intake: Intake, started: Arc<AtomicBool>, changing: Option<(Orders, Directory)>) -> Self {
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(
+        intake: Intake,
+        started: Arc<AtomicBool>,
+        changing: Option<(Orders, Directory)>,
+    ) -> io::Result<Self> {
         let shared = Arc::clone(intake.shared());
         let changes = Arc::clone(&shared);
-        Self {
+        Ok(Self {
             metrics: Arc::clone(&shared.metrics),
             health: Arc::clone(&shared.health),
             board: Arc::clone(&shared.board),
@@ -96,13 +103,13 @@ impl State {
             shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),
             workers: shared.layout.workers,
             tuning: Arc::clone(&shared.tuning),
-            plugins: Plugins::of(&shared, changing),
+            plugins: Plugins::of(&shared, changing)?,
             started,
             begun: Instant::now(),
             scrape: Mutex::new(()),
             listing: Arc::new(move |limit, sort| intake.tokens(limit, sort)),
             listings: Arc::new(Semaphore::new(LISTINGS)),
-        }
+        })
     }
 
     /// The first tokens that are alive.

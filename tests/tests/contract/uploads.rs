@@ -88,6 +88,28 @@ fn attacks_are_refused_in_time_and_leave_nothing() {
 }
 
 #[test]
+fn large_bodies_one_after_another_and_at_once_take_the_memory_of_one() {
+    let rig = Rig::new("large", 1);
+    let outer = tempfile::tempdir().unwrap();
+    let settings = rig.wall().with("PLUGINS_DIR", &outer.path().display().to_string());
+    let host = Host::start_ready(&settings).unwrap();
+    let large = vec![0; 31 << 20];
+    let before = host.usage().unwrap().peak_resident_bytes;
+    for _ in 0..8 {
+        assert_eq!(put(&host, "/plugins/large", "", &large).0.status, 422);
+    }
+    std::thread::scope(|scope| {
+        for path in ["/plugins/one", "/plugins/other"] {
+            let (host, large) = (&host, &large);
+            scope.spawn(move || assert_eq!(put(host, path, "", large).0.status, 422));
+        }
+    });
+    let grown = host.usage().unwrap().peak_resident_bytes - before;
+    assert!(grown <= 48 << 20, "{} MiB", grown >> 20);
+    assert_eq!(everything(outer.path()), Vec::<String>::new());
+}
+
+#[test]
 fn endless_bodies_are_cut_off_by_length_and_by_time() {
     let rig = Rig::new("endless", 1);
     let outer = tempfile::tempdir().unwrap();

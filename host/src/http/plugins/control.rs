@@ -3,11 +3,12 @@
 //! A version is tried first and written into the directory when it is shown, so that a refused one leaves no
 //! file; what the watcher then finds runs already. Whoever asked may go meanwhile: what was begun is
 //! finished all the same, or else the directory would say otherwise than what runs. Invariant: at most
-//! [`UPLOADS`] components are taken in at once and [`UNDER_WAY`] changes are on their way, and each of them
+//! [`UPLOADS`] component is taken in at a time and [`UNDER_WAY`] changes are on their way, and each of them
 //! ends when the conductor does.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,16 +18,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use super::answer::{Outcome, of_refusal};
+use super::completing::Completing;
 use crate::http::body::Pieces;
 use crate::http::problem::Problem;
 use crate::plugin::directory::{Directory, Received};
 use crate::plugin::{Cause, Refusal, Stage, canonical};
 use crate::swap::{Kind, Order, OrderError, Orders, PluginStatus, Told};
 
-/// How many components are taken in at once.
-const UPLOADS: usize = 2;
+/// How many components are taken in at once: they are large.
+const UPLOADS: usize = 1;
 /// How many changes are on their way at once.
 const UNDER_WAY: usize = 16;
+/// How long a component waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// How long whoever asked for a change waits for its end; it goes on after that.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long the conductor's board is waited for after its answer.
@@ -41,6 +45,7 @@ pub(super) struct Control {
     pub(super) orders: Orders,
     pub(super) directory: Directory,
     uploads: Arc<Semaphore>,
+    completing: Completing,
     /// Components in a shadow, by plugin: written into the directory when they are promoted.
     shadows: Mutex<BTreeMap<String, Received>>,
     /// Changes on their way. Each holds this struct, and ends when the conductor does.
@@ -55,14 +60,15 @@ pub(super) struct Taken {
 }
 
 impl Control {
-    pub(super) fn new(orders: Orders, directory: Directory) -> Self {
-        Self {
+    pub(super) fn new(orders: Orders, directory: Directory) -> io::Result<Self> {
+        Ok(Self {
             orders,
             directory,
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            completing: Completing::start()?,
             shadows: Mutex::default(),
             under_way: Mutex::default(),
-        }
+        })
     }
 
     /// Takes a component in, unseen until it is published.
@@ -80,9 +86,11 @@ impl Control {
             let words = format!("larger than PLUGIN_UPLOAD_MAX ({most_bytes} bytes)");
             return Err(of_refusal(&Refusal::new(name, Stage::Read, Cause::TooLarge, words)));
         }
-        let place = Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| {
-            Problem::unavailable("other components are being taken in", "try again in a moment")
-        })?;
+        let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.uploads).acquire_owned()).await;
+        // The semaphore is never closed.
+        let Ok(Ok(place)) = turn else {
+            return Err(Problem::unavailable("another component is being taken in", "try again in a moment"));
+        };
         let (directory, owned_name) = (self.directory.clone(), name.to_owned());
         let mut upload = blocking(move || directory.upload(&owned_name)).await?;
         let mut gathered = Vec::new();
@@ -97,7 +105,7 @@ impl Control {
                 break;
             }
         }
-        let received = blocking(move || upload.finish(announced.as_deref())).await?;
+        let received = self.completing.complete(upload, announced).await?;
         Ok(Taken { received, _place: place })
     }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod changing;
+mod completing;
 mod control;
 mod shadow;
 mod shown;
@@ -15,6 +16,7 @@ pub(super) use control::DIGEST_HEADER;
 pub(super) use shadow::{drop_shadow, promote, put_shadow};
 pub(super) use shown::{config, list, one};
 
+use std::io;
 use std::sync::Arc;
 
 use axum::extract::Path;
@@ -41,13 +43,24 @@ pub(in crate::http) struct Plugins {
 }
 
 impl Plugins {
-    pub(in crate::http) fn of(shared: &Arc<Shared>, changing: Option<(Orders, Directory)>) -> Self {
+    /// Those of a pipeline, and how they change, where they do.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(in crate::http) fn of(
+        shared: &Arc<Shared>,
+        changing: Option<(Orders, Directory)>,
+    ) -> io::Result<Self> {
         let (running, quarantined) = (Arc::clone(shared), Arc::clone(shared));
-        Self {
+        let control = match changing {
+            Some((orders, directory)) => Some(Arc::new(Control::new(orders, directory)?)),
+            None => None,
+        };
+        Ok(Self {
             running: Box::new(move || running.changes.running()),
             quarantined: Box::new(move || quarantined.quarantine.last()),
-            control: changing.map(|(orders, directory)| Arc::new(Control::new(orders, directory))),
-        }
+            control,
+        })
     }
 
     /// Plugins that stay as they are.
@@ -77,7 +90,7 @@ impl Plugins {
     fn control(&self) -> Result<Arc<Control>, Problem> {
         self.control.clone().ok_or_else(|| {
             let error = "plugins stay as they are in this process";
-            Problem::new(StatusCode::CONFLICT, error, "start the service without demo")
+            Problem::new(StatusCode::CONFLICT, error, "ask a service that loads its plugins")
         })
     }
 }
