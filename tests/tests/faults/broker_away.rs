@@ -15,13 +15,16 @@ use aggregator_tests::watch::Watch;
 use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
-use crate::run::{LIMIT, Plan, Run, pick, runs, scaled, seed, wait_serving, wait_unready};
+use crate::run::{LIMIT, Plan, Run, SESSION, pick, runs, scaled, seed, wait_serving, wait_unready};
 
 /// What a host may grow by while there is nothing to read.
 const GROWTH_BYTES: u64 = 32 << 20;
 
+/// How soon every partition must move after the broker answers.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Takes the broker away for a while and brings it back, in the middle of the load.
-fn broker_suffers(run: &Run<'_>, away: Duration, fault: impl Fn(), heal: impl Fn()) {
+fn broker_suffers(run: &Run<'_>, away: Duration, limit: Duration, fault: impl Fn(), heal: impl Fn()) {
     let pace = &Pace::default();
     let host = Host::start(&run.settings()).unwrap();
     let mut watch = Watch::new(&run.ends);
@@ -45,7 +48,7 @@ fn broker_suffers(run: &Run<'_>, away: Duration, fault: impl Fn(), heal: impl Fn
         let recovery = watch.wait_progress(LIMIT).unwrap();
         run.figures().recovery(recovery);
         run.figures().stall(watch.stall());
-        assert!(recovery < scaled(Duration::from_secs(5)), "it took {recovery:?} to go on");
+        assert!(recovery < scaled(limit), "it took {recovery:?} to go on");
         load.finish();
     });
     host.wait_ready(LIMIT).unwrap();
@@ -58,12 +61,19 @@ fn a_broker_that_is_away_is_named_waited_for_and_read_on_from() {
     for number in 0..runs(1, 5) {
         let plan = Plan::new("06 broker killed, back after 10 s", seed(61, number), Shape::Arrays);
         let run = Run::on(&broker, RedisServer::start().unwrap(), &plan);
-        broker_suffers(&run, Duration::from_secs(10), || broker.kill(), || broker.restart().unwrap());
+        let away = Duration::from_secs(10);
+        broker_suffers(&run, away, RECOVERED_WITHIN, || broker.kill(), || broker.restart().unwrap());
     }
+    // A group waits for the members that it had before it froze until their sessions are over.
+    let shuffle = ("06 broker frozen, shuffle", Shape::Arrays, RECOVERED_WITHIN);
+    let by_token = ("06 broker frozen, by-token", Shape::Singles, RECOVERED_WITHIN + SESSION);
     for number in 0..runs(1, 5) {
-        let plan = Plan::new("06 broker frozen", seed(62, number), Shape::Singles);
-        let run = Run::on(&broker, RedisServer::start().unwrap(), &plan);
-        let away = Duration::from_secs(pick(12, 20));
-        broker_suffers(&run, away, || broker.signal(Signal::SIGSTOP), || broker.signal(Signal::SIGCONT));
+        for (name, shape, limit) in pick(vec![shuffle], vec![shuffle, by_token]) {
+            let run =
+                Run::on(&broker, RedisServer::start().unwrap(), &Plan::new(name, seed(62, number), shape));
+            let away = Duration::from_secs(pick(12, 20));
+            let (stop, go_on) = (|| broker.signal(Signal::SIGSTOP), || broker.signal(Signal::SIGCONT));
+            broker_suffers(&run, away, limit, stop, go_on);
+        }
     }
 }

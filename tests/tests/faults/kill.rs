@@ -8,7 +8,6 @@ use std::time::Duration;
 use aggregator_tests::host::Host;
 use aggregator_tests::redis_server::Memory;
 use aggregator_tests::stream::Shape;
-use aggregator_tests::watch::Watch;
 use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
@@ -22,13 +21,11 @@ fn killed_under_load(shape: Shape, of_test: u64) {
         let (run, pace) = (&run, &Pace::default());
         // A name that is kept lets the next host begin without waiting for the session of the last.
         let settings = run.settings().with("KAFKA_GROUP_INSTANCE_ID", "host-1");
-        let mut watch = Watch::new(&run.ends);
         let mut slowest = Duration::ZERO;
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(12));
             for moment_ms in moments {
                 let mut host = Host::start(&settings).unwrap();
-                watch.follow(&host);
                 wait_serving(&host);
                 slowest = slowest.max(host.started().elapsed());
                 thread::sleep(Duration::from_millis(moment_ms));
@@ -40,7 +37,6 @@ fn killed_under_load(shape: Shape, of_test: u64) {
         // Ready within 3 s, and something stored 2 s later.
         assert!(slowest < scaled(Duration::from_secs(5)), "the next host served after {slowest:?}");
         run.figures().recovery(slowest);
-        run.figures().stall(watch.stall());
         let host = Host::start_ready(&settings).unwrap();
         run.assert_exact(&[&host]);
     }

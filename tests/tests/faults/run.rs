@@ -22,6 +22,8 @@ use aggregator_tests::watch::Ends;
 
 /// The windows of every run.
 const WINDOWS: &str = "1min,5min,15min,30min,1hour";
+/// `KAFKA_SESSION_TIMEOUT` of every run.
+pub(crate) const SESSION: Duration = Duration::from_secs(6);
 /// How long anything may take that takes seconds.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
@@ -133,7 +135,7 @@ impl<'b> Run<'b> {
             .with("CLOCK", "event")
             .with("PARTITIONING", partitioning)
             .with("CHECKPOINT_INTERVAL", "500ms")
-            .with("KAFKA_SESSION_TIMEOUT", "6s")
+            .with("KAFKA_SESSION_TIMEOUT", &format!("{}s", SESSION.as_secs()))
     }
 
     /// The load in two halves.
@@ -296,8 +298,9 @@ pub(crate) fn wait_unready(host: &Host, named: &str, limit: Duration) -> Duratio
 
 /// A limit in time, longer where the machine was found to be slower than the one for which it was written.
 pub(crate) fn scaled(limit: Duration) -> Duration {
-    /// How long a host takes on a quiet machine from its start until it has stored something.
-    const CALM: Duration = Duration::from_millis(600);
+    /// How long a host takes on a quiet machine from its start until it is ready: a second of it until the
+    /// Kafka client first says that a broker is connected.
+    const CALM: Duration = Duration::from_millis(1_300);
     static SLOWNESS: OnceLock<f64> = OnceLock::new();
     let slowness = SLOWNESS.get_or_init(|| {
         let redis = RedisServer::start().expect("a redis");

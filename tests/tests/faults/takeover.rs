@@ -13,10 +13,7 @@ use aggregator_tests::watch::Watch;
 use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
-use crate::run::{LIMIT, Run, runs, scaled, seed, trades, wait_serving};
-
-/// `KAFKA_SESSION_TIMEOUT` of every run.
-const SESSION: Duration = Duration::from_secs(6);
+use crate::run::{LIMIT, Run, SESSION, runs, scaled, seed, trades, wait_serving};
 
 fn one_of_two_is_killed(shape: Shape, of_test: u64) {
     for number in 0..runs(1, 5) {
