@@ -22,7 +22,7 @@
 //! Every other answer is `{"error": "...", "hint": "..."}`: unknown path 404, wrong method 405, a
 //! fault of the program 500, no answer in time 503. `HEAD` works wherever `GET` does.
 //!
-//! What changes something stands behind the [`guard`]. Not for deciding anything: handlers read what other
+//! What changes something stands behind the guard. Not for deciding anything: handlers read what other
 //! parts publish, and hand orders on. Invariant: nothing here can hold up the trade path, whatever clients
 //! do: connections, requests under way, what they send and the time that each may take are bounded.
 

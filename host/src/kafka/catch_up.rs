@@ -100,7 +100,7 @@ struct CatchUpReader {
 
 /// A partition that is being read.
 struct Run {
-    partition: Partition,
+    partition: Partition<PartitionQueue>,
     /// The demands that it serves: each gets everything from its offset on.
     serves: BTreeSet<DemandId>,
 }

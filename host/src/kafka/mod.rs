@@ -13,10 +13,10 @@ pub mod mock;
 mod native;
 mod offsets;
 mod output;
-mod partition;
+pub mod partition;
 mod reader;
 mod repartition;
-mod resume;
+pub mod resume;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -28,6 +28,7 @@ use rdkafka::consumer::BaseConsumer;
 
 pub use check::connect;
 pub use dead_letter::DeadLetterTopic;
+pub use offsets::Span;
 pub use output::OutputTopic;
 
 use crate::config::{ClockMode, Config, Kafka, Partitioning, StartFrom};

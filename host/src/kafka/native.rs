@@ -19,6 +19,7 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::context::Context;
+use super::partition::{Queue, Taken};
 use crate::pipeline::batch::{Record, Records};
 
 /// A partition's own queue.
@@ -31,16 +32,6 @@ pub(super) struct PartitionQueue {
     reader: Box<Thread>,
     /// Where a batch's messages are put before they are sorted; kept for its memory.
     slots: Vec<*mut sys::rd_kafka_message_t>,
-}
-
-/// What a read of a queue gave.
-pub(super) struct Taken {
-    /// Messages in their order.
-    pub(super) messages: Messages,
-    /// An error, and how it is called.
-    pub(super) error: Option<(sys::rd_kafka_resp_err_t, String)>,
-    /// The queue may hold more.
-    pub(super) full: bool,
 }
 
 impl PartitionQueue {
@@ -66,9 +57,12 @@ impl PartitionQueue {
         }
         Some(Self { queue, topic, partition, consumer: Arc::clone(consumer), reader, slots: Vec::new() })
     }
+}
 
-    /// Takes what is there, at most `max` messages, without waiting.
-    pub(super) fn take(&mut self, max: usize) -> Taken {
+impl Queue for PartitionQueue {
+    type Messages = Messages;
+
+    fn take(&mut self, max: usize) -> Taken<Messages> {
         self.slots.clear();
         self.slots.resize(max, ptr::null_mut());
         // SAFETY: `slots` has room for `max` pointers; the queue is alive.
@@ -97,11 +91,8 @@ impl PartitionQueue {
         }
         taken
     }
-}
 
-impl PartitionQueue {
-    /// The end of the partition as the last answer of its broker said; none before the first one.
-    pub(super) fn end(&self) -> Option<i64> {
+    fn end(&self) -> Option<i64> {
         let (mut low, mut high) = (0, 0);
         // SAFETY: the client outlives the call and the pointers are ours.
         let err = unsafe {
@@ -158,21 +149,13 @@ pub(super) struct Messages {
     _consumer: Arc<BaseConsumer<Context>>,
 }
 
-impl Messages {
-    /// Drops messages before an offset: a rebalance rewinds partitions that stay to what librdkafka
-    /// believes was taken, and a batch that was being taken meanwhile comes a second time.
-    pub(super) fn drop_before(&mut self, offset: i64) {
+impl super::partition::Messages for Messages {
+    fn drop_before(&mut self, offset: i64) {
         let seen = (0..self.len()).take_while(|&index| self.get(index).offset < offset).count();
         self.messages.drain(..seen);
     }
 
-    /// The offset of the last message.
-    pub(super) fn last_offset(&self) -> Option<i64> {
-        self.len().checked_sub(1).map(|last| self.get(last).offset)
-    }
-
-    /// Takes the messages before an offset off the front.
-    pub(super) fn split_before(&mut self, offset: i64) -> Self {
+    fn split_before(&mut self, offset: i64) -> Self {
         let at = (0..self.len()).position(|index| self.get(index).offset >= offset).unwrap_or(self.len());
         let rest = self.messages.split_off(at);
         Self { messages: std::mem::replace(&mut self.messages, rest), _consumer: Arc::clone(&self._consumer) }

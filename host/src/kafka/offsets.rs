@@ -24,15 +24,17 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// Where a partition is read from, and where its backlog ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) partition: i32,
+pub struct Span {
+    /// The partition.
+    pub partition: i32,
     /// The first offset that there is.
-    pub(super) low: i64,
+    pub low: i64,
     /// Where a cell begins that starts with nothing.
-    pub(super) start: i64,
+    pub start: i64,
     /// What lies before cannot matter to any cell, however long ago it was saved.
-    pub(super) floor: i64,
-    pub(super) end: i64,
+    pub floor: i64,
+    /// The first offset that there is not yet.
+    pub end: i64,
 }
 
 /// A question: the spans of these partitions, or of all there are.

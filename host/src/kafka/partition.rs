@@ -8,18 +8,52 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::native::{PartitionQueue, Taken};
 use crate::config::{ClockMode, Config};
 use crate::pipeline::BatchSize;
 use crate::pipeline::batch::{Fetch, OwnedRecords, Progress, Records};
 use crate::pipeline::lane::LaneSender;
 
+/// Where a partition's messages wait: librdkafka's queue, or a simulated one.
+pub trait Queue {
+    /// What it gives.
+    type Messages: Messages;
+
+    /// Takes what is there, at most `max` messages, without waiting.
+    fn take(&mut self, max: usize) -> Taken<Self::Messages>;
+    /// The end of the partition as the last answer of its broker said; none before the first one.
+    fn end(&self) -> Option<i64>;
+}
+
+/// Messages of one read, in the order of their offsets.
+pub trait Messages: Records + Sized + 'static {
+    /// Drops messages before an offset: a rebalance rewinds partitions that stay to what librdkafka
+    /// believes was taken, and a batch that was being taken meanwhile comes a second time.
+    fn drop_before(&mut self, offset: i64);
+    /// Takes the messages before an offset off the front.
+    fn split_before(&mut self, offset: i64) -> Self;
+    /// The offset of the last message.
+    fn last_offset(&self) -> Option<i64> {
+        self.len().checked_sub(1).map(|last| self.get(last).offset)
+    }
+}
+
+/// What a read of a queue gave.
+pub struct Taken<M> {
+    /// Messages in their order.
+    pub messages: M,
+    /// An error, and how it is called.
+    pub error: Option<Failure>,
+    /// The queue may hold more.
+    pub full: bool,
+}
+
 /// What decides about a partition's progress.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ProgressRules {
-    pub(super) clock: ClockMode,
+pub struct ProgressRules {
+    /// The clock that windows move with.
+    pub clock: ClockMode,
     /// With a wall clock: how old the newest record read may be until a live partition is behind.
-    pub(super) live_lag_ms: i64,
+    pub live_lag_ms: i64,
 }
 
 impl ProgressRules {
@@ -31,13 +65,13 @@ impl ProgressRules {
 }
 
 /// The state of one assigned partition.
-pub(super) struct Partition {
+pub struct Partition<Q> {
     pub(super) id: i32,
-    queue: PartitionQueue,
+    queue: Q,
     lane: LaneSender,
     rules: ProgressRules,
     /// The first offset not yet handed over.
-    pub(super) next: i64,
+    pub next: i64,
     /// The end as last seen.
     pub(super) end: i64,
     /// The end that must be passed to be live: it stood when the partition was assigned or fell behind.
@@ -58,19 +92,19 @@ pub(super) struct Partition {
 }
 
 /// What librdkafka says of a partition that it cannot read on.
-pub(super) type Failure = (rdkafka::bindings::rd_kafka_resp_err_t, String);
+pub type Failure = (rdkafka::bindings::rd_kafka_resp_err_t, String);
 
 /// Where reading begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Begin {
+pub struct Begin {
     /// The first offset.
-    pub(super) next: i64,
+    pub next: i64,
     /// A later offset at which a batch must end.
-    pub(super) cut: Option<i64>,
+    pub cut: Option<i64>,
 }
 
 /// What a look at a partition came to.
-pub(super) enum Look {
+pub enum Look {
     /// Nothing to read, or no room for it.
     Idle,
     /// Something was read; there may be more.
@@ -79,15 +113,9 @@ pub(super) enum Look {
     Failed(Failure),
 }
 
-impl Partition {
-    pub(super) fn new(
-        id: i32,
-        queue: PartitionQueue,
-        lane: LaneSender,
-        rules: ProgressRules,
-        begin: Begin,
-        end: i64,
-    ) -> Self {
+impl<Q: Queue> Partition<Q> {
+    /// Begins to read; the mark that travels alone at the assignment goes first.
+    pub fn new(id: i32, queue: Q, lane: LaneSender, rules: ProgressRules, begin: Begin, end: i64) -> Self {
         let Begin { next, cut } = begin;
         let mut partition = Self {
             id,
@@ -105,7 +133,7 @@ impl Partition {
             answered_at: Instant::now(),
             absent: false,
         };
-        // The mark that travels alone at the assignment; an empty partition is at its end already.
+        // An empty partition is at its end already.
         if next >= end {
             partition.progress = partition.reached();
         }
@@ -130,7 +158,7 @@ impl Partition {
     }
 
     /// Reads what is there and hands it to the lane.
-    pub(super) fn look(&mut self, wall_ms: i64, size: BatchSize) -> Look {
+    pub fn look(&mut self, wall_ms: i64, size: BatchSize) -> Look {
         self.offer_held();
         if !self.held.is_empty() || !self.lane.has_room() {
             self.answered_at = Instant::now();
@@ -160,7 +188,7 @@ impl Partition {
 
     /// Learns that everything before an offset was read: behind the last record there may be markers of
     /// transactions, which nobody gets to see.
-    pub(super) fn passed(&mut self, position: i64) {
+    pub fn passed(&mut self, position: i64) {
         if position > self.next && position >= self.end && self.held.is_empty() {
             let first = std::mem::replace(&mut self.next, position);
             self.progress = self.reached();
@@ -178,7 +206,7 @@ impl Partition {
         }
     }
 
-    fn hand_over(&mut self, taken: Taken, wall_ms: i64) {
+    fn hand_over(&mut self, taken: Taken<Q::Messages>, wall_ms: i64) {
         let mut messages = taken.messages;
         let before = self.progress;
         let mut first = self.next;
@@ -229,7 +257,7 @@ impl Partition {
     }
 
     /// Learns where the partition ends by now.
-    pub(super) fn set_end(&mut self) {
+    pub fn set_end(&mut self) {
         self.end = self.end.max(self.queue.end().unwrap_or(0));
     }
 
@@ -242,7 +270,7 @@ impl Partition {
     }
 
     /// Where it stands.
-    pub(super) fn progress(&self) -> Progress {
+    pub fn progress(&self) -> Progress {
         self.progress
     }
 

@@ -12,18 +12,19 @@ use crate::pipeline::{CellStart, Resume};
 
 /// How a partition is begun.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) begin: Begin,
+pub struct Start {
+    /// The first offset, and where batches end.
+    pub begin: Begin,
     /// Before this offset everything was counted and judged by a process that ended since.
-    pub(super) decoded: i64,
+    pub decoded: i64,
     /// Offsets that were deleted before some cell had read them.
-    pub(super) gap: i64,
+    pub gap: i64,
     /// The topic is another one: saved offsets mean nothing.
-    pub(super) reset: bool,
+    pub reset: bool,
 }
 
 /// Finds where a partition is begun.
-pub(super) fn start(span: &Span, resumes: &[Resume]) -> Start {
+pub fn start(span: &Span, resumes: &[Resume]) -> Start {
     let feeds = |cell: &&CellStart| cell.fed_by.is_none_or(|partition| partition == span.partition);
     let needs = |cell: &CellStart| match &cell.vector {
         // A partition that a saved cell does not know came later: all of it is new.
@@ -39,7 +40,9 @@ pub(super) fn start(span: &Span, resumes: &[Resume]) -> Start {
         let begin = Begin { next: span.low, ..Begin::default() };
         return Start { begin, decoded: i64::MIN, gap: 0, reset: true };
     }
-    let next = first.max(span.low).max(span.floor);
+    // Cells may be ahead of what was judged: a dead letter that the broker had not got holds that back.
+    let unjudged = Some(decoded).filter(|decoded| *decoded > i64::MIN).unwrap_or(first);
+    let next = first.min(unjudged).max(span.low).max(span.floor);
     // What was deleted before the floor did not matter any more.
     let gap = if span.floor > span.low { 0 } else { (span.low - first).max(0) };
     let cut = Some(decoded).filter(|decoded| *decoded > next);
@@ -76,6 +79,12 @@ mod tests {
     fn reading_starts_at_the_smallest_offset_and_is_cut_where_records_were_judged_before() {
         let found = start(&SPAN, &resume(&[Some(700), Some(500), Some(700)], Some(650)));
         assert_eq!(found, Start { begin: begin(500, Some(650)), decoded: 650, gap: 0, reset: false });
+    }
+
+    #[test]
+    fn what_cells_have_taken_is_read_again_where_it_was_not_judged() {
+        let found = start(&SPAN, &resume(&[Some(700), Some(500)], Some(450)));
+        assert_eq!((found.begin, found.decoded), (begin(450, None), 450));
     }
 
     #[test]

@@ -232,15 +232,17 @@ impl CellClock {
         self.marks.iter().map(|(partition, mark)| (*partition, mark.next))
     }
 
-    /// Whether no partition is behind: results may be shown.
-    pub fn caught_up(&self) -> bool {
-        let wanted = |p| {
-            if self.mode == ClockMode::Event { p == Progress::End } else { p != Progress::Behind }
-        };
-        if let Some(sources) = &self.sources {
-            return sources.all(wanted);
+    /// Whether no partition is behind, and an event clock has come to its end: a former owner cannot have
+    /// shown results of a later clock.
+    pub fn caught_up(&self, now: Now) -> bool {
+        let live = |progress| progress != Progress::Behind;
+        match (self.mode, &self.sources) {
+            (ClockMode::Event, _) => self.ended(now.monotonic_ms),
+            (ClockMode::Wall, Some(sources)) => sources.all(live),
+            (ClockMode::Wall, None) => {
+                !self.marks.is_empty() && self.marks.values().all(|mark| mark.absent || live(mark.progress))
+            }
         }
-        !self.marks.is_empty() && self.marks.values().all(|m| m.absent || wanted(m.progress))
     }
 
     /// T as it was last advanced to.

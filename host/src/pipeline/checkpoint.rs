@@ -20,16 +20,27 @@ use crate::plugin::PluginError;
 use crate::plugin::contract::{EntriesParam, Page, RemovalsParam};
 use crate::store::{Commit, Head, Owner, Part, StagedPage};
 
-/// How many bytes a page has, about; doubled twice with every further round, so that rounds end.
-const PAGE_BYTES: u32 = 1 << 20;
 /// The longest page: what an instance may hand to the host at once.
 const MOST_PAGE_BYTES: u32 = 32 << 20;
-/// Changes may outweigh the whole state by this much before it is written anew.
-const SLACK_BYTES: u64 = 1 << 20;
-/// The most parts of a checkpoint: a start reads all of them.
-const MOST_PARTS: usize = 64;
-/// More removals than this are not kept for a checkpoint that cannot be written.
-const MOST_REMOVALS: usize = 100_000;
+
+/// How large checkpoints and their parts get; a simulation makes them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How many bytes a page has, about; doubled twice with every further round, so that rounds end.
+    pub page_bytes: u32,
+    /// Changes may outweigh the whole state by this much before it is written anew.
+    pub slack_bytes: u64,
+    /// The most parts of a checkpoint: a start reads all of them.
+    pub parts: usize,
+    /// More removals than this are not kept for a checkpoint that cannot be written.
+    pub removals: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { page_bytes: 1 << 20, slack_bytes: 1 << 20, parts: 64, removals: 100_000 }
+    }
+}
 
 /// A token of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,6 +233,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) decoded: &'a dyn Fn() -> Vec<(i32, i64)>,
     /// Which layout of shards the state belongs to.
     pub(super) layout: &'a str,
+    pub(super) bounds: Bounds,
 }
 
 impl Job {
@@ -291,8 +303,8 @@ impl Job {
     }
 
     fn begin(&mut self, now: &Circumstances<'_>) {
-        let outweighed = self.stored.change_bytes > self.stored.whole_bytes + SLACK_BYTES;
-        let whole = self.since == 0 || outweighed || self.stored.parts.len() >= MOST_PARTS;
+        let outweighed = self.stored.change_bytes > self.stored.whole_bytes + now.bounds.slack_bytes;
+        let whole = self.since == 0 || outweighed || self.stored.parts.len() >= now.bounds.parts;
         // Never the number of a part that a former cell of this plugin has left in the store.
         self.last_part = now.wall_ms.unsigned_abs().max(self.last_part + 1);
         let since = if whole { 0 } else { self.since };
@@ -304,7 +316,7 @@ impl Job {
             since,
             cursor: 0,
             generation: 0,
-            page_bytes: PAGE_BYTES,
+            page_bytes: now.bounds.page_bytes,
             closing: None,
         });
     }
@@ -439,8 +451,8 @@ fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: 
 }
 
 /// Drops removals that wait for a store which is away for too long; the next checkpoint is a whole one.
-pub(super) fn bound_removals(cell: &mut Cell, tokens: &mut Tokens) {
-    if cell.waiting_removals() <= MOST_REMOVALS || cell.job.is_under_way() || cell.giving {
+pub(super) fn bound_removals(cell: &mut Cell, tokens: &mut Tokens, bounds: Bounds) {
+    if cell.waiting_removals() <= bounds.removals || cell.job.is_under_way() || cell.giving {
         return;
     }
     cell.job.start_over();

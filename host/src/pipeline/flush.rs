@@ -14,7 +14,7 @@ use super::worker::Trying;
 use super::writer::{Outgoing, WriterHandle};
 use crate::config::{ClockMode, Encoding};
 use crate::plugin::contract::Table;
-use crate::results::Ancestor;
+use crate::results::{Ancestor, Message};
 use crate::store::{Chunk, Row};
 
 /// The most rows in a chunk.
@@ -55,6 +55,7 @@ pub(super) fn flush(
     shared: &Shared,
     now: Now,
 ) -> Flushed {
+    writer.pay_removals(shard);
     let mut gone = Vec::new();
     for cell in &mut shard.cells {
         let Some(clock_ms) = cell.clock.advance(now) else {
@@ -79,11 +80,18 @@ pub(super) fn flush(
             let Some(table) = cell.flush(clock_ms, CHUNK_ROWS, &mut shard.tokens) else {
                 break;
             };
-            hand_over(shard.id, cell, &shard.tokens, &table, clock_ms, trials, writer, shared);
+            let rows = visible_rows(shard.id, cell, &shard.tokens, &table, clock_ms, trials, shared);
             // A removal is kept for the checkpoint, or for the new version, that must hear of it.
             let kept = cell.giving || (cell.settled && !shared.rules.trim);
-            for &number in &table.forgotten {
-                gone.extend(cell.forgotten(number, kept, &mut shard.tokens));
+            let forget = |&number: &u32| cell.forgotten(number, kept, &mut shard.tokens);
+            let forgotten = table.forgotten.iter().filter_map(forget);
+            match rows {
+                // With the last rows, so that no crash can leave the tokens on the active list.
+                Some((mut chunk, messages)) => {
+                    chunk.forgotten.extend(forgotten);
+                    writer.send(Outgoing::Rows { chunk, messages });
+                }
+                None => gone.extend(forgotten),
             }
             if !table.more {
                 break;
@@ -98,35 +106,29 @@ pub(super) fn flush(
     if writer.finish_flush(shard, smallest_vector(&shard.cells)) { Flushed::Done } else { Flushed::More }
 }
 
-/// Hands the rows of a table to the writer, or to a comparison, or to nobody where the cell is hidden.
-#[expect(clippy::too_many_arguments, reason = "one flush's circumstances, in one place")]
-fn hand_over(
+/// The rows of a table for the writer; none of a cell that is hidden, whose rows are at most compared.
+fn visible_rows(
     shard: u32,
     cell: &Cell,
     tokens: &Tokens,
     table: &Table,
     clock_ms: i64,
     trials: &mut [Trying],
-    writer: &WriterHandle,
     shared: &Shared,
-) {
+) -> Option<(Box<Chunk>, Vec<Message>)> {
     let visible = cell.sight == Sight::Visible;
     if visible {
         shared.metrics.plugins.add(cell.running.plugin.description(), shard, table);
     }
     let trial = trials.iter_mut().find(|trial| trial.compares(cell).is_some());
     if !visible && trial.is_none() {
-        return;
+        return None;
     }
-    let Some(rows) = outgoing(shard, cell, tokens, table, clock_ms, &shared.rules) else {
-        return;
-    };
-    if let (Some(trial), Outgoing::Rows { chunk, .. }) = (trial, &rows) {
-        trial.compare(cell, chunk);
+    let (chunk, messages) = chunk(shard, cell, tokens, table, clock_ms, &shared.rules)?;
+    if let Some(trial) = trial {
+        trial.compare(cell, &chunk);
     }
-    if visible {
-        writer.send(rows);
-    }
+    visible.then_some((chunk, messages))
 }
 
 /// Whether the rows of a withheld cell may be shown: it has caught up, or has waited for too long.
@@ -134,7 +136,7 @@ fn may_show(cell: &Cell, shared: &Shared, now: Now) -> bool {
     if cell.lag.is_some() {
         return false;
     }
-    if cell.clock.caught_up() {
+    if cell.clock.caught_up(now) {
         return true;
     }
     let waited = cell.first_taken_ms.map(|at| now.monotonic_ms.saturating_sub(at));
@@ -145,15 +147,15 @@ fn may_show(cell: &Cell, shared: &Shared, now: Now) -> bool {
     too_long
 }
 
-/// The rows of a table as a chunk; none where there is no row.
-fn outgoing(
+/// The rows of a table as a chunk, and as messages of the Kafka output; none where there is no row.
+fn chunk(
     shard: u32,
     cell: &Cell,
     tokens: &Tokens,
     table: &Table,
     clock_ms: i64,
     rules: &FlushRules,
-) -> Option<Outgoing> {
+) -> Option<(Box<Chunk>, Vec<Message>)> {
     let settings = &cell.running.settings;
     let leading = *cell.result_key == *LEADING_KEY;
     let ttl_ms = match rules.clock {
@@ -176,7 +178,7 @@ fn outgoing(
             messages.push(ancestor.message(&token.text, table, index, clock_ms));
         }
     }
-    (!chunk.rows.is_empty()).then(|| Outgoing::Rows { chunk: Box::new(chunk), messages })
+    (!chunk.rows.is_empty()).then(|| (Box::new(chunk), messages))
 }
 
 /// For each partition the smallest offset that all visible cells have passed, as far as their rows were

@@ -17,6 +17,13 @@ pub(super) struct Wanted {
     pub(super) cells: Vec<WantedCell>,
 }
 
+impl Wanted {
+    /// No checkpoint at all: where none are taken, a shard is claimed and nothing fetched.
+    pub(super) fn nothing(layout: &Arc<str>) -> Self {
+        Self { layout: Arc::clone(layout), cells: Vec::new() }
+    }
+}
+
 /// What a cell can start from.
 #[derive(Debug, Clone)]
 pub(super) struct WantedCell {

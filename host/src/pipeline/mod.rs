@@ -19,6 +19,7 @@ mod cell_clock;
 mod checkpoint;
 pub mod comparison;
 mod flush;
+mod intake;
 mod kept;
 pub mod lane;
 mod load;
@@ -45,9 +46,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
+pub use checkpoint::Bounds;
 pub use flush::FlushRules;
+pub use intake::Intake;
 pub use route::Layout;
 pub use shard::Horizon;
 pub use tuning::{BatchSize, Knobs, Mode, Tuning};
@@ -55,27 +56,21 @@ pub use worker::{Assignment, CellStart, Event, Resume, Step, Worker, WorkerHandl
 pub use writer::{Publisher, WriterContext};
 
 use crate::clock::WallClock;
-use crate::config::Partitioning;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugin::catalog::Running;
 use crate::trade;
 use batch::Feed;
 use board::Board;
-use catch_up::{DemandId, Demands};
-use lane::{Front, LaneSender, Waker};
+use catch_up::Demands;
+use lane::Front;
 use quarantine::Quarantine;
 use rejections::Rejections;
-use status::{Sort, TokenStatus};
 use throughput::Throughput;
-use trial::{Changes, Goal, Trial};
+use trial::Changes;
 
 /// How many events wait in a worker's inbox.
 const INBOX: usize = 64;
-/// How many batches wait in a lane.
-const LANE: usize = 4;
-/// How many batches wait in the lane of a catch-up.
-const CATCH_UP_LANE: usize = 2;
 
 /// What the workers share.
 pub struct Shared {
@@ -121,6 +116,8 @@ pub struct Shared {
     pub checkpoint_interval: Option<Duration>,
     /// Which layout of shards a checkpoint belongs to.
     pub layout_name: Arc<str>,
+    /// How large checkpoints get.
+    bounds: Bounds,
     /// The store has results of this service from before: they are not to go backwards.
     withhold: AtomicBool,
     /// The batch line of the log.
@@ -133,7 +130,7 @@ pub struct Shared {
 pub struct Parts {
     /// See [`Shared::layout`].
     pub layout: Layout,
-    /// See [`Shared::plugins`].
+    /// See [`Shared::changes`].
     pub plugins: Vec<Running>,
     /// See [`Shared::limits`].
     pub limits: trade::Limits,
@@ -186,6 +183,7 @@ impl Shared {
             revoke_deadline: parts.revoke_deadline,
             checkpoint_interval: parts.checkpoint_interval,
             layout_name: parts.layout_name,
+            bounds: Bounds::default(),
             withhold: AtomicBool::new(false),
             throughput: Throughput::new(),
             unwritten: AtomicBool::new(false),
@@ -194,6 +192,12 @@ impl Shared {
 }
 
 impl Shared {
+    /// The same with other bounds of checkpoints.
+    #[must_use]
+    pub fn bounded_by(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
     /// From now on shards are withheld until they have caught up.
     pub fn withhold(&self) {
         self.withhold.store(true, Ordering::Relaxed);
@@ -295,239 +299,15 @@ impl Pipeline {
     /// Ends the workers: what was decoded is counted, what was counted is written. The source must
     /// have stopped. Says whether everything was written.
     pub fn stop(self) -> bool {
-        let answers: Vec<Receiver<()>> = self
-            .intake
-            .workers
-            .iter()
-            .map(|worker| {
-                let (done, answer) = crossbeam_channel::bounded(1);
-                worker.send(Event::StopTaking(done));
-                answer
-            })
-            .collect();
-        for answer in answers {
+        for answer in self.intake.stop_taking() {
             // A worker that has died answers by dropping its end.
             answer.recv().ok();
         }
-        for worker in &self.intake.workers {
-            worker.send(Event::Finish);
-        }
+        self.intake.finish();
         let mut sound = true;
         for thread in self.threads {
             sound &= thread.join().is_ok();
         }
         sound && !self.intake.shared.unwritten.load(Ordering::Relaxed)
-    }
-}
-
-/// The source's view of the pipeline, and the views of those who ask.
-#[derive(Clone)]
-pub struct Intake {
-    shared: Arc<Shared>,
-    workers: Vec<WorkerHandle>,
-    layout: Layout,
-    board: Arc<Board>,
-    front: Arc<Front>,
-}
-
-impl Intake {
-    /// An intake for the source of a repartitioned feed. It leads to one who takes the place of all workers and
-    /// has no shards.
-    pub fn of_source(&self, worker: WorkerHandle, align: Duration) -> Self {
-        let align_ms = i64::try_from(align.as_millis()).unwrap_or(i64::MAX);
-        Self {
-            shared: Arc::clone(&self.shared),
-            workers: vec![worker],
-            layout: Layout { partitioning: Partitioning::ByToken, shards: 1, workers: 1 },
-            board: Arc::clone(&self.shared.source_board),
-            front: Arc::new(Front::new(Some(align_ms))),
-        }
-    }
-
-    /// Where the partitions stand.
-    pub fn board(&self) -> &Arc<Board> {
-        &self.board
-    }
-
-    /// How far each partition has been taken.
-    pub fn front(&self) -> &Arc<Front> {
-        &self.front
-    }
-
-    /// Has the shards that these partitions feed owned and their checkpoints loaded; each worker
-    /// answers where its cells start.
-    pub fn open(&self, partitions: &[i32]) -> Vec<Receiver<Resume>> {
-        let ask = |worker: &WorkerHandle| {
-            let (reply, answer) = crossbeam_channel::bounded(1);
-            worker.send(Event::Open { partitions: partitions.to_vec(), reply });
-            answer
-        };
-        self.workers.iter().map(ask).collect()
-    }
-
-    /// Assigns a partition that will be read from `next` on; before `decoded` everything was counted
-    /// and judged already.
-    pub fn assign(&self, partition: i32, next: i64, reset: bool, decoded: i64, waker: Waker) -> LaneSender {
-        let layout = &self.layout;
-        let decoder = layout.decoder(partition);
-        let shards = match layout.shuffles() {
-            true => 0..layout.shards,
-            false => layout.shard(0, partition)..layout.shard(0, partition) + 1,
-        };
-        self.board.assign(partition, next, decoded.max(next), shards);
-        self.front.assign(partition);
-        let worker = self.workers[decoder].clone();
-        let (sender, lane) = lane::lane(partition, Feed::Live, LANE, decoded, worker, waker);
-        let mut lane = Some(lane);
-        for (index, worker) in self.workers.iter().enumerate() {
-            let ours = index == decoder;
-            if ours || layout.shuffles() {
-                let lane = if ours { lane.take() } else { None };
-                worker.send(Event::Assign(Assignment { partition, next, reset, lane }));
-            }
-        }
-        sender
-    }
-
-    /// Has a partition read again, for cells that lag in it. What an earlier lane of it holds is dropped.
-    pub fn catch_up(&self, partition: i32, waker: Waker) -> LaneSender {
-        let worker = self.workers[self.shared.layout.decoder(partition)].clone();
-        let (sender, lane) =
-            lane::lane(partition, Feed::CatchUp, CATCH_UP_LANE, i64::MAX, worker.clone(), waker);
-        worker.send(Event::CatchUp(lane));
-        sender
-    }
-
-    /// Ends the catch-up of a partition.
-    pub fn end_catch_up(&self, partition: i32) {
-        self.workers[self.shared.layout.decoder(partition)].send(Event::EndCatchUp(partition));
-    }
-
-    /// Says where a partition begins for the cell behind a demand.
-    pub fn begin(&self, demand: DemandId, partition: i32, next: i64) {
-        for worker in &self.workers {
-            worker.send(Event::Begin { demand, partition, next });
-        }
-    }
-
-    /// Begins a trial: every shard that is open, or is opened meanwhile, goes towards its goal. Blocks until
-    /// every batch on its way has the columns that the new plugin asks for.
-    pub fn begin_trial(&self, trial: &Arc<Trial>) {
-        if self.shared.fill(columns([&trial.running])) {
-            // Once for what was decoded before, and once for what of it was on its way to another worker.
-            self.settle();
-            self.settle();
-        }
-        self.shared.changes.begin(Arc::clone(trial));
-        self.wake();
-    }
-
-    fn settle(&self) {
-        let ask = |worker: &WorkerHandle| {
-            let (done, answer) = crossbeam_channel::bounded(1);
-            worker.send(Event::Settle(done));
-            answer
-        };
-        let answers: Vec<Receiver<()>> = self.workers.iter().map(ask).collect();
-        for answer in answers {
-            answer.recv().ok();
-        }
-    }
-
-    /// Sets a trial's further goal.
-    pub fn pursue(&self, trial: &Trial, goal: Goal) {
-        trial.set_goal(goal);
-        self.wake();
-    }
-
-    /// Ends a trial that every shard is through with; what it tried runs from now on where it was accepted.
-    pub fn end_trial(&self, trial: &Arc<Trial>, accepted: bool) {
-        self.shared.changes.end(trial, accepted);
-        self.wake();
-    }
-
-    /// Has a plugin's cells go; its checkpoints stay.
-    pub fn unload(&self, name: &str) {
-        self.shared.changes.leave(name);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        for worker in &self.workers {
-            worker.wake();
-        }
-    }
-
-    /// Starts a partition's offsets anew: the topic is another one.
-    pub fn reset(&self, partition: i32, next: i64) {
-        for worker in &self.workers {
-            worker.send(Event::Assign(Assignment { partition, next, reset: true, lane: None }));
-        }
-    }
-
-    /// Drops all shards and partitions as they are, since another process owns them.
-    pub fn drop_all(&self) {
-        let drop_all = |worker: &WorkerHandle| {
-            let (done, answer) = crossbeam_channel::bounded(1);
-            worker.send(Event::Drop { done });
-            answer
-        };
-        let answers: Vec<Receiver<()>> = self.workers.iter().map(drop_all).collect();
-        for answer in answers {
-            answer.recv().ok();
-        }
-        for partition in self.board.partitions().into_keys() {
-            self.board.revoke(partition);
-        }
-    }
-
-    /// Closes a partition; the answer comes when its results are with the store, or given up.
-    pub fn revoke(&self, partition: i32) -> Receiver<()> {
-        let (done, answer) = crossbeam_channel::bounded(1);
-        let decoder = self.layout.decoder(partition);
-        self.workers[decoder].send(Event::Revoke { partition, done });
-        answer
-    }
-
-    /// Leaves a partition out of all clocks, or takes it in again.
-    pub fn set_absent(&self, partition: i32, absent: bool) {
-        if absent {
-            self.front.leave(partition);
-        }
-        for worker in &self.workers {
-            worker.send(Event::Absent { partition, absent });
-        }
-    }
-
-    /// Has the writers of these shards look whether the store still has what it accepted.
-    pub fn probe(&self, shards: &[u32]) {
-        for worker in &self.workers {
-            worker.offer(Event::Probe(shards.to_vec()));
-        }
-    }
-
-    /// Has every result written again; false where a worker had no room for that.
-    pub fn touch_all(&self) -> bool {
-        self.workers.iter().all(|worker| worker.offer(Event::Touch))
-    }
-
-    /// What the workers share.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// The first live tokens in an order. Blocks until every worker has answered.
-    pub fn tokens(&self, limit: usize, sort: Sort) -> Vec<TokenStatus> {
-        let mut tokens = Vec::new();
-        let mut answers = Vec::new();
-        for worker in &self.workers {
-            let (reply, answer) = crossbeam_channel::bounded(1);
-            worker.send(Event::Tokens { limit, sort, reply });
-            answers.push(answer);
-        }
-        for answer in answers {
-            tokens.extend(answer.recv().unwrap_or_default());
-        }
-        status::first(tokens, limit, sort)
     }
 }

@@ -167,7 +167,7 @@ mod tests {
         for (mode, progress) in [(ClockMode::Wall, Live), (ClockMode::Event, Behind)] {
             let mut clock = clock(mode, &[told(true, &[(0, 5, 500, progress)])]);
             assert_eq!(clock.advance(at(5_000)), None);
-            assert!(!clock.caught_up());
+            assert!(!clock.caught_up(at(5_000)));
         }
     }
 
@@ -181,20 +181,20 @@ mod tests {
         assert_eq!(clock.next(0), Some(9));
         clock.take_sources(&told(true, &[(1, 6, 450, Live)]), 0);
         assert_eq!(clock.advance(at(0)), Some(WALL_MS));
-        assert!(clock.caught_up());
+        assert!(clock.caught_up(at(5_000)));
     }
 
     #[test]
     fn a_mark_from_before_the_assignment_says_when_its_partition_was_live_and_not_that_it_is() {
         let mut clock = clock(ClockMode::Wall, &[told(false, &[(0, 5, 500, Live), (1, 5, 0, Live)])]);
         assert_eq!(clock.advance(at(0)), Some(9_000));
-        assert!(!clock.caught_up());
+        assert!(!clock.caught_up(at(5_000)));
         clock.take_sources(&told(true, &[(0, 5, 500, Live), (1, 5, 0, Live)]), 0);
         assert_eq!(clock.advance(at(0)), Some(WALL_MS));
-        assert!(clock.caught_up());
+        assert!(clock.caught_up(at(5_000)));
         // Another assignment, after which nothing was heard yet.
         clock.assign(0, 0, false);
-        assert!(!clock.caught_up());
+        assert!(!clock.caught_up(at(5_000)));
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn an_end_from_before_the_assignment_is_none() {
         let clock = clock(ClockMode::Event, &[told(false, &[(0, 5, 500, End), (1, 5, 900, End)])]);
-        assert!(!clock.caught_up());
+        assert!(!clock.caught_up(at(5_000)));
         assert_eq!(clock.clone().advance(at(5_000)), Some(500));
     }
 

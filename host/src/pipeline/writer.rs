@@ -93,8 +93,8 @@ pub struct WriterContext {
 /// What the worker has not heard of yet.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// The checkpoints that the shard starts from, one for each cell.
-    pub(super) loaded: Option<Vec<Option<Saved>>>,
+    /// What the shard starts from.
+    pub(super) loaded: Option<Loaded>,
     /// Cells whose checkpoint is stored.
     pub(super) committed: Vec<CellId>,
     /// What cells are put back to.
@@ -103,6 +103,15 @@ pub(super) struct News {
     pub(super) lineage: u64,
     /// Another process owns the shard: nothing more will be written.
     pub(super) lost: bool,
+}
+
+/// What a shard starts from.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// Its checkpoints, one for each cell.
+    pub(super) cells: Vec<Option<Saved>>,
+    /// Somebody owned the shard before, and may have shown results of it.
+    pub(super) had_owner: bool,
 }
 
 /// The worker's end of a shard's writer.
@@ -120,20 +129,29 @@ struct Owed {
 }
 
 /// Starts the writer of a shard; the task ends when the handle is dropped and all is written. `load`
-/// names the plugins whose checkpoints are fetched first; none: nothing is.
+/// names the plugins whose checkpoints are fetched first.
 pub(super) fn start(
     shard: u32,
     context: Arc<WriterContext>,
     clock: Arc<WallClock>,
     worker: WorkerHandle,
     runtime: &tokio::runtime::Handle,
-    load: Option<load::Wanted>,
+    load: load::Wanted,
 ) -> (WriterHandle, tokio::task::JoinHandle<()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
     let news: Arc<Mutex<News>> = Arc::default();
     let own_news = Arc::clone(&news);
-    let writer =
-        Writer { shard, context, clock, worker, news: own_news, owner: None, lost: false, lineage: 0 };
+    let writer = Writer {
+        shard,
+        context,
+        clock,
+        worker,
+        news: own_news,
+        owner: None,
+        former: None,
+        lost: false,
+        lineage: 0,
+    };
     (WriterHandle { queue, state: RefCell::default(), news }, runtime.spawn(writer.run(receiver, load)))
 }
 
@@ -160,14 +178,25 @@ impl WriterHandle {
         self.state.borrow_mut().removals.extend(gone);
     }
 
-    /// Ends a flush: what is owed travels behind the rows. Says whether there was room for all of it.
-    pub(super) fn finish_flush(&self, shard: &Shard, vector: Vec<(i32, i64)>) -> bool {
-        let mut owed = self.state.borrow_mut();
-        if !owed.removals.is_empty() && self.has_room() {
+    /// Whether tokens have not left the active list yet, that no checkpoint made from now on names.
+    pub(super) fn owes_removals(&self) -> bool {
+        !self.state.borrow().removals.is_empty()
+    }
+
+    /// Hands removals over, where there is room; the last rows of these tokens went before.
+    pub(super) fn pay_removals(&self, shard: &Shard) {
+        if self.owes_removals() && self.has_room() {
+            let owed = std::mem::take(&mut self.state.borrow_mut().removals);
             let mut chunk = Chunk::new(shard.id, super::flush::LEADING_KEY.into(), true, 0, None);
-            chunk.forgotten = shard.still_gone(std::mem::take(&mut owed.removals));
+            chunk.forgotten = shard.still_gone(owed);
             self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
         }
+    }
+
+    /// Ends a flush: what is owed travels behind the rows. Says whether there was room for all of it.
+    pub(super) fn finish_flush(&self, shard: &Shard, vector: Vec<(i32, i64)>) -> bool {
+        self.pay_removals(shard);
+        let mut owed = self.state.borrow_mut();
         let news = !vector.is_empty() && owed.vector != vector;
         if owed.removals.is_empty() && news && self.has_room() {
             owed.vector.clone_from(&vector);
@@ -179,7 +208,7 @@ impl WriterHandle {
 
     /// Whether nothing waits. Something may be under way: that ends when the task is joined.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.capacity() == self.queue.max_capacity() && self.state.borrow().removals.is_empty()
+        self.queue.capacity() == self.queue.max_capacity() && !self.owes_removals()
     }
 
     /// Takes what has happened since it was last asked.
@@ -203,6 +232,8 @@ struct Writer {
     worker: WorkerHandle,
     news: Arc<Mutex<News>>,
     owner: Option<Owner>,
+    /// As whom it owned the shard before the store forgot; whoever has claimed it since goes first.
+    former: Option<Owner>,
     /// Another process owns the shard: everything is dropped and counted.
     lost: bool,
     /// How often the store has forgotten; pieces of checkpoints that were made before are void.
@@ -210,11 +241,10 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::Receiver<Outgoing>, load: Option<load::Wanted>) {
-        if let Some(wanted) = load {
-            let loaded = self.load(&wanted).await;
-            self.tell(|news| news.loaded = Some(loaded));
-        }
+    async fn run(mut self, mut queue: mpsc::Receiver<Outgoing>, load: load::Wanted) {
+        let cells = self.load(&load).await;
+        let had_owner = self.owner.is_some_and(|owner| owner.epoch > 1);
+        self.tell(|news| news.loaded = Some(Loaded { cells, had_owner }));
         while let Some(outgoing) = queue.recv().await {
             self.take(outgoing).await;
             self.worker.wake();
@@ -240,7 +270,10 @@ impl Writer {
                     self.context.health.ok(Part::Redis, WRITES);
                     return saved;
                 }
-                Err(error) => self.rest(&error, &mut wait).await,
+                Err(error) => self.recover(&error, &mut wait).await,
+            }
+            if self.lost {
+                return wanted.cells.iter().map(|_| None).collect();
             }
         }
     }
@@ -338,7 +371,11 @@ impl Writer {
         if let Some(owner) = self.owner {
             return Ok(owner);
         }
-        let owner = self.context.store.claim(&format!("shard-{}", self.shard), self.context.owner_id).await?;
+        let (scope, store) = (format!("shard-{}", self.shard), &self.context.store);
+        let owner = match self.former {
+            Some(former) => store.reclaim(&scope, former).await?,
+            None => store.claim(&scope, self.context.owner_id).await?,
+        };
         self.owner = Some(owner);
         self.context.board.shard(self.shard, |status| status.epoch = Some(owner.epoch));
         Ok(owner)
@@ -350,7 +387,7 @@ impl Writer {
                 // The store has forgotten who owns the shard, or what it had accepted.
                 tracing::warn!(shard = self.shard, %error, "Store forgot; claiming the shard and writing all again");
                 self.context.metrics.store_forgot();
-                self.owner = None;
+                self.former = self.owner.take().or(self.former);
                 self.lineage += 1;
                 let lineage = self.lineage;
                 self.tell(|news| news.lineage = lineage);

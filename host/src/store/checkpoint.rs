@@ -106,6 +106,9 @@ pub struct Commit {
     pub replaced: Vec<Part>,
 }
 
+/// The most pages of a checkpoint: a head that names more would have the service make their keys.
+const MOST_PAGES: u64 = 1 << 17;
+
 /// Where a page lies among those of its cell: its part and its place in it.
 pub(super) type Place = (u64, u32);
 
@@ -132,7 +135,12 @@ impl Head {
             let words = format!("a checkpoint of format {}, this version reads {}", any.format, Self::FORMAT);
             return Err(undecodable(key, words));
         }
-        rmp_serde::from_slice(bytes).map_err(read)
+        let head: Self = rmp_serde::from_slice(bytes).map_err(read)?;
+        let pages: u64 = head.parts.iter().map(|part| u64::from(part.pages)).sum();
+        if pages > MOST_PAGES {
+            return Err(undecodable(key, format!("{pages} pages, at most {MOST_PAGES} are read")));
+        }
+        Ok(head)
     }
 }
 

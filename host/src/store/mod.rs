@@ -14,6 +14,7 @@
 
 mod checkpoint;
 mod chunk;
+mod claims;
 mod decode;
 mod error;
 mod keys;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 pub use self::checkpoint::{Commit, Head, Part, SavedMark, StagedPage};
 pub use self::chunk::{Chunk, Row};
 pub use self::error::{Action, OpenError, StoreError};
-pub use self::memory::MemoryStore;
+pub use self::memory::{Call, Link, MemoryStore, Passage, Snapshot};
 pub use self::owner::Owner;
 pub use self::plugins::{CHUNK_BYTES, PluginRecord, PluginVersion, Switched};
 pub use self::redis::RedisStore;
@@ -45,6 +46,12 @@ pub enum Store {
     Redis(Box<RedisStore>),
     /// This process's memory.
     Memory(Box<MemoryStore>),
+}
+
+impl From<MemoryStore> for Store {
+    fn from(store: MemoryStore) -> Self {
+        Self::Memory(Box::new(store))
+    }
 }
 
 /// All results of one token, as last written.
@@ -79,7 +86,7 @@ impl Store {
     pub async fn write(&self, chunk: &Chunk) -> Result<(), StoreError> {
         match self {
             Self::Redis(store) => store.write(chunk).await,
-            Self::Memory(store) => store.write(chunk),
+            Self::Memory(store) => store.write(chunk).await,
         }
     }
 
@@ -91,7 +98,18 @@ impl Store {
     pub async fn claim(&self, scope: &str, id: u128) -> Result<Owner, StoreError> {
         match self {
             Self::Redis(store) => store.claim(scope, id).await,
-            Self::Memory(store) => Ok(store.claim(scope, id)),
+            Self::Memory(store) => store.claim(scope, id).await,
+        }
+    }
+
+    /// Claims a scope again that the store has forgotten `own` to own.
+    ///
+    /// # Errors
+    /// As [`Store::claim`]; [`StoreError::Fenced`] when somebody else has claimed it meanwhile.
+    pub async fn reclaim(&self, scope: &str, own: Owner) -> Result<Owner, StoreError> {
+        match self {
+            Self::Redis(store) => store.reclaim(scope, own).await,
+            Self::Memory(store) => store.reclaim(scope, own).await,
         }
     }
 
@@ -103,7 +121,7 @@ impl Store {
     pub async fn token(&self, address: &str, keys: &[Arc<str>]) -> Result<Option<TokenResults>, StoreError> {
         match self {
             Self::Redis(store) => store.token(address, keys).await,
-            Self::Memory(store) => store.token(address, keys),
+            Self::Memory(store) => store.token(address, keys).await,
         }
     }
 
@@ -115,7 +133,7 @@ impl Store {
     pub async fn active(&self, limit: usize) -> Result<Vec<(String, i64)>, StoreError> {
         match self {
             Self::Redis(store) => store.active(limit).await,
-            Self::Memory(store) => Ok(store.active(limit)),
+            Self::Memory(store) => store.active(limit).await,
         }
     }
 
@@ -126,7 +144,7 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         match self {
             Self::Redis(store) => store.ping().await,
-            Self::Memory(_) => Ok(()),
+            Self::Memory(store) => store.ping().await,
         }
     }
 
@@ -138,7 +156,7 @@ impl Store {
     pub async fn forgotten(&self, shards: &[u32]) -> Result<Vec<u32>, StoreError> {
         match self {
             Self::Redis(store) => store.forgotten(shards).await,
-            Self::Memory(_) => Ok(Vec::new()),
+            Self::Memory(store) => store.forgotten(shards).await,
         }
     }
 
@@ -169,7 +187,7 @@ impl Store {
     pub async fn stage(&self, page: &StagedPage) -> Result<(), StoreError> {
         match self {
             Self::Redis(store) => store.stage(page).await,
-            Self::Memory(store) => store.stage(page),
+            Self::Memory(store) => store.stage(page).await,
         }
     }
 
@@ -180,7 +198,7 @@ impl Store {
     pub async fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         match self {
             Self::Redis(store) => store.commit(commit).await,
-            Self::Memory(store) => store.commit(commit),
+            Self::Memory(store) => store.commit(commit).await,
         }
     }
 
@@ -191,7 +209,7 @@ impl Store {
     pub async fn head(&self, shard: u32, plugin: &str) -> Result<Option<Head>, StoreError> {
         match self {
             Self::Redis(store) => store.head(shard, plugin).await,
-            Self::Memory(store) => Ok(store.head(shard, plugin)),
+            Self::Memory(store) => store.head(shard, plugin).await,
         }
     }
 
@@ -208,7 +226,7 @@ impl Store {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Self::Redis(store) => store.page(shard, plugin, (part, index)).await,
-            Self::Memory(store) => Ok(store.page(shard, plugin, (part, index))),
+            Self::Memory(store) => store.page(shard, plugin, (part, index)).await,
         }
     }
 
@@ -219,7 +237,7 @@ impl Store {
     pub async fn layout(&self) -> Result<Option<LayoutRecord>, StoreError> {
         match self {
             Self::Redis(store) => store.layout().await,
-            Self::Memory(store) => Ok(store.layout()),
+            Self::Memory(store) => store.layout().await,
         }
     }
 
@@ -230,10 +248,7 @@ impl Store {
     pub async fn set_layout(&self, layout: &LayoutRecord) -> Result<(), StoreError> {
         match self {
             Self::Redis(store) => store.set_layout(layout).await,
-            Self::Memory(store) => {
-                store.set_layout(layout);
-                Ok(())
-            }
+            Self::Memory(store) => store.set_layout(layout).await,
         }
     }
 
@@ -244,7 +259,7 @@ impl Store {
     pub async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         match self {
             Self::Redis(store) => store.lease().await,
-            Self::Memory(store) => Ok(store.lease()),
+            Self::Memory(store) => store.lease().await,
         }
     }
 
@@ -255,7 +270,7 @@ impl Store {
     pub async fn take_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<bool, StoreError> {
         match self {
             Self::Redis(store) => store.take_lease(seen, new).await,
-            Self::Memory(store) => Ok(store.take_lease(seen, new)),
+            Self::Memory(store) => store.take_lease(seen, new).await,
         }
     }
 
@@ -267,7 +282,7 @@ impl Store {
     pub async fn release_lease(&self, own: &Lease) -> Result<bool, StoreError> {
         match self {
             Self::Redis(store) => store.release_lease(own).await,
-            Self::Memory(store) => Ok(store.release_lease(own)),
+            Self::Memory(store) => store.release_lease(own).await,
         }
     }
 
@@ -278,7 +293,7 @@ impl Store {
     pub async fn plugins(&self) -> Result<BTreeMap<String, PluginRecord>, StoreError> {
         match self {
             Self::Redis(store) => store.plugins().await,
-            Self::Memory(store) => Ok(store.plugins()),
+            Self::Memory(store) => store.plugins().await,
         }
     }
 
@@ -289,10 +304,7 @@ impl Store {
     pub async fn stage_component(&self, plugin: &str, digest: &str, wasm: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::Redis(store) => store.stage_component(plugin, digest, wasm).await,
-            Self::Memory(store) => {
-                store.stage_component(plugin, digest, wasm);
-                Ok(())
-            }
+            Self::Memory(store) => store.stage_component(plugin, digest, wasm).await,
         }
     }
 
@@ -309,7 +321,7 @@ impl Store {
     ) -> Result<Switched, StoreError> {
         match self {
             Self::Redis(store) => store.switch_plugin(plugin, seen, new).await,
-            Self::Memory(store) => Ok(store.switch_plugin(plugin, seen, new)),
+            Self::Memory(store) => store.switch_plugin(plugin, seen, new).await,
         }
     }
 
@@ -326,7 +338,7 @@ impl Store {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Self::Redis(store) => store.component(plugin, version).await,
-            Self::Memory(store) => store.component(plugin, version),
+            Self::Memory(store) => store.component(plugin, version).await,
         }
     }
 }

@@ -17,6 +17,11 @@ impl Owner {
     /// Owns nothing: no claim gives it.
     pub const NOBODY: Self = Self { epoch: 0, id: 0 };
 
+    /// Whether another one has claimed the shard since `own` did.
+    pub(super) fn follows(self, own: Self) -> bool {
+        self.id != own.id && self.epoch >= own.epoch
+    }
+
     /// Reads a record; none where it is not one.
     #[must_use]
     pub fn parse(record: &str) -> Option<Self> {

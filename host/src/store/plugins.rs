@@ -12,6 +12,8 @@ use crate::digest;
 
 /// How much of a component is stored under one key.
 pub const CHUNK_BYTES: usize = 1 << 20;
+/// The most chunks of a component: a record that names more would have the service ask for each.
+const MOST_CHUNKS: u32 = 4096;
 /// How many refusals a record remembers.
 const MOST_REFUSED: usize = 16;
 
@@ -124,7 +126,15 @@ impl PluginRecord {
             let words = format!("a plugin of format {}, this version reads {}", any.format, Self::FORMAT);
             return Err(undecodable(key, words));
         }
-        serde_json::from_slice(bytes).map_err(read)
+        let record: Self = serde_json::from_slice(bytes).map_err(read)?;
+        let most = std::iter::once(&record.current).chain(&record.previous).map(|one| one.chunks).max();
+        match most {
+            Some(chunks) if chunks > MOST_CHUNKS => Err(undecodable(
+                key,
+                format!("a component of {chunks} chunks, at most {MOST_CHUNKS} are read"),
+            )),
+            _ => Ok(record),
+        }
     }
 }
 

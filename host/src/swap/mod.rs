@@ -3,7 +3,7 @@
 //! One thread, the [`Conductor`], hears of candidates (from the directory and over HTTP), has them loaded in
 //! the workshop, and leads each through its trial: prepared in every shard, shown, on probation, accepted;
 //! or taken back. The shards do the work, see [`crate::pipeline::trial`]; the store's records say what a
-//! restart runs, see [`records`]. Invariant: each plugin has at most one change under way, and whatever goes
+//! restart runs, see [`Records`]. Invariant: each plugin has at most one change under way, and whatever goes
 //! wrong before it is accepted, the version before it goes on.
 
 mod change;

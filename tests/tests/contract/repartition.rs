@@ -19,8 +19,11 @@ use crate::rig::{DEFAULT_WINDOWS, LIMIT, Rig, oracle, wait_final};
 const TRADES: usize = 20_000;
 
 fn stream(seed: u64) -> Vec<Message> {
-    let options =
-        Options { tokens: 200, whole_seconds: seed % 2 == 0, ..Options::new(seed, Shape::Arrays, TRADES) };
+    let options = Options {
+        tokens: 200,
+        whole_seconds: seed.is_multiple_of(2),
+        ..Options::new(seed, Shape::Arrays, TRADES)
+    };
     Stream::new(&options.disturbed()).collect()
 }
 

@@ -71,7 +71,11 @@ fn records_that_were_deleted_before_they_were_read_are_counted_exactly_and_said_
         let stood = run.ends.all();
         send(&run, second);
         let offsets = delete_some(&mut run, &stood);
-        let mut gaps: Vec<_> = stood.into_iter().zip(offsets).map(|(from, to)| vec![from..to]).collect();
+        let mut gaps: Vec<_> = stood
+            .into_iter()
+            .zip(offsets)
+            .map(|(from, to)| std::iter::once(from..to).collect::<Vec<_>>())
+            .collect();
         let host = Host::start(&run.settings()).unwrap();
         host.wait_metric("aggregator_trades_total", LIMIT, |trades| trades > 0.0).unwrap();
         let recovery = host.started().elapsed();

@@ -27,8 +27,11 @@ const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 const GROWTH_BYTES: u64 = 64 << 20;
 const MORE_DESCRIPTORS: usize = 24;
 
+/// A fault: its name, and what it does.
+type Fault = (&'static str, fn(&mut Stage<'_, '_>));
+
 /// What may happen.
-const FAULTS: [(&str, fn(&mut Stage<'_, '_>)); 10] = [
+const FAULTS: [Fault; 10] = [
     ("host killed", |stage| {
         stage.host.signal(Signal::SIGKILL);
         stage.next_host();
@@ -104,7 +107,6 @@ impl Stage<'_, '_> {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a failing run shows what happened")]
 fn faults_of_all_kinds_one_after_the_other_cost_no_trade() {
     let asked = paths::variable("FAULT_SOAK").and_then(|text| text.parse().ok());
     let span = Duration::from_secs(asked.unwrap_or(pick(25, 300)));

@@ -52,9 +52,10 @@ impl Completing {
         announced: Option<String>,
     ) -> Result<Received, Problem> {
         let (done, answer) = oneshot::channel();
-        let handed = self.jobs.as_ref().map(|jobs| jobs.try_send(Job { upload, announced, done }));
+        let job = Job { upload, announced, done };
+        let handed = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
         match (handed, answer.await) {
-            (Some(Ok(())), Ok(received)) => received.map_err(|refusal| of_refusal(&refusal)),
+            (true, Ok(received)) => received.map_err(|refusal| of_refusal(&refusal)),
             _ => Err(Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the upload could not be completed",

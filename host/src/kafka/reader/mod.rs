@@ -22,6 +22,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use crate::config::Kafka;
 use crate::health::Part;
 use crate::kafka::context::{Context, Notice};
+use crate::kafka::native::PartitionQueue;
 use crate::kafka::offsets::Offsets;
 use crate::kafka::partition::{Look, Partition, ProgressRules};
 use crate::pipeline::Intake;
@@ -69,7 +70,7 @@ pub(super) struct Reader {
     pub(super) grouped: bool,
     /// Which of several streams it is, for health; empty: the main one.
     pub(super) stream: &'static str,
-    partitions: BTreeMap<i32, Partition>,
+    partitions: BTreeMap<i32, Partition<PartitionQueue>>,
     opening: Option<Opening>,
     /// Partitions that cannot be read, and since when.
     failing: BTreeMap<i32, Instant>,
@@ -285,7 +286,7 @@ impl Reader {
             self.pass_markers();
         }
         let failing = &self.failing;
-        let answers = |partition: &&Partition| {
+        let answers = |partition: &&Partition<PartitionQueue>| {
             failing.get(&partition.id).is_some_and(|since| partition.answered_at > *since)
         };
         let recovered: Vec<i32> = self.partitions.values().filter(answers).map(|one| one.id).collect();

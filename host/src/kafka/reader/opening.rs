@@ -1,7 +1,8 @@
 //! Beginning to read: what must be known first, asked of the broker and of the cells.
 //!
-//! Not for reading. Invariant: a partition is read only when both have answered, and the answers are of
-//! the same opening.
+//! Not for reading. Invariant: a partition is read only when both have answered, and the broker is asked when
+//! the cells have answered: then no former owner can save offsets any more, so that those that lie behind the
+//! end are of another topic.
 
 use std::sync::Arc;
 use std::thread;
@@ -23,8 +24,8 @@ use crate::pipeline::Resume;
 pub(super) struct Opening {
     /// Which ones; none: all that the topic has.
     pub(super) partitions: Option<Vec<i32>>,
-    /// When the broker was asked last.
-    pub(super) asked_at: Instant,
+    /// When the broker was asked last; none before the cells have answered.
+    pub(super) asked_at: Option<Instant>,
     /// Where they begin and end.
     pub(super) spans: Option<Vec<Span>>,
     /// Where the cells that they feed were saved: outstanding answers, and those that came.
@@ -37,19 +38,8 @@ impl Reader {
     pub(super) fn open(&mut self, partitions: Option<Vec<i32>>) {
         let named = partitions.as_deref().unwrap_or_default();
         let asked = self.intake.open(named);
-        let spans = match &partitions {
-            Some(none) if none.is_empty() => Some(Vec::new()),
-            Some(these) => {
-                self.offsets.ask(Question::These(these.clone()));
-                None
-            }
-            None => {
-                self.offsets.ask(Question::All);
-                None
-            }
-        };
-        let asked_at = Instant::now();
-        self.opening = Some(Opening { partitions, asked_at, spans, asked, resumes: Vec::new() });
+        let spans = partitions.as_ref().filter(|these| these.is_empty()).map(|_| Vec::new());
+        self.opening = Some(Opening { partitions, asked_at: None, spans, asked, resumes: Vec::new() });
     }
 
     /// Takes an answer of the broker to whoever waits for it: an opening, a partition whose next
@@ -65,7 +55,7 @@ impl Reader {
         };
         let expected = |these: &Vec<i32>| spans.iter().map(|span| span.partition).eq(these.iter().copied());
         // Where the group has changed its mind, an older answer is nobody's.
-        if opening.partitions.as_ref().is_none_or(expected) {
+        if opening.asked_at.is_some() && opening.partitions.as_ref().is_none_or(expected) {
             opening.spans = Some(spans);
         }
     }
@@ -80,7 +70,7 @@ impl Reader {
             tracing::info!(?partitions, "The topic has new partitions");
             let asked = self.intake.open(&partitions);
             let (partitions, spans) = (Some(partitions), Some(grown));
-            let asked_at = Instant::now();
+            let asked_at = Some(Instant::now());
             self.opening = Some(Opening { partitions, asked_at, spans, asked, resumes: Vec::new() });
         }
     }
@@ -100,9 +90,19 @@ impl Reader {
             Err(error) => error == crossbeam_channel::TryRecvError::Empty,
         });
         match &opening.spans {
-            Some(spans) if opening.asked.is_empty() => self.begin(spans, &opening.resumes),
-            _ => self.opening = Some(opening),
+            Some(spans) if opening.asked.is_empty() => return self.begin(spans, &opening.resumes),
+            None if opening.asked.is_empty() && opening.asked_at.is_none() => {
+                self.ask_for_spans(&mut opening)
+            }
+            _ => {}
         }
+        self.opening = Some(opening);
+    }
+
+    /// Asks the broker where the partitions of an opening begin and end.
+    pub(super) fn ask_for_spans(&self, opening: &mut Opening) {
+        opening.asked_at = Some(Instant::now());
+        self.offsets.ask(opening.partitions.clone().map_or(Question::All, Question::These));
     }
 
     /// Has partitions read.

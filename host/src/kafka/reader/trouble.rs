@@ -89,12 +89,12 @@ impl Reader {
 
     /// Asks for new partitions now and then, and again where a lost record's successor is not known.
     pub(super) fn ask_again(&mut self) {
-        if let Some(opening) = &mut self.opening {
-            if opening.spans.is_none() && opening.asked_at.elapsed() >= REVOKE_WITHIN {
-                opening.asked_at = Instant::now();
-                let partitions = opening.partitions.clone();
-                self.offsets.ask(partitions.map_or(Question::All, Question::These));
+        if let Some(mut opening) = self.opening.take() {
+            let waited = opening.asked_at.is_some_and(|at| at.elapsed() >= REVOKE_WITHIN);
+            if opening.spans.is_none() && waited {
+                self.ask_for_spans(&mut opening);
             }
+            self.opening = Some(opening);
             return;
         }
         for partition in &self.relocating {

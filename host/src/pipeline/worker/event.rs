@@ -128,6 +128,11 @@ impl WorkerHandle {
         self.offer(Event::Wake);
     }
 
+    /// Whether an event would be taken without a wait.
+    pub fn has_room(&self) -> bool {
+        !self.inbox.is_full()
+    }
+
     /// Sends an event that may be lost where the inbox is full, since it is repeated; says whether there
     /// was room.
     pub fn offer(&self, event: Event) -> bool {

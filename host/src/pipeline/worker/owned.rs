@@ -14,7 +14,7 @@ use super::super::flush::{self, Flushed};
 use super::super::load::{Wanted, WantedCell};
 use super::super::shard::Shard;
 use super::super::trial::Changes;
-use super::super::writer::{News, Outgoing, WriterHandle};
+use super::super::writer::{Loaded, News, Outgoing, WriterHandle};
 use super::trying::Trying;
 
 /// A shard with its writer.
@@ -37,16 +37,12 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    pub(super) fn new(
-        shard: Shard,
-        (writer, task): (WriterHandle, tokio::task::JoinHandle<()>),
-        ready: bool,
-    ) -> Self {
+    pub(super) fn new(shard: Shard, (writer, task): (WriterHandle, tokio::task::JoinHandle<()>)) -> Self {
         Self {
             shard,
             writer,
             task,
-            ready,
+            ready: false,
             more: false,
             trials: Vec::new(),
             changes_version: 0,
@@ -78,10 +74,14 @@ impl Owned {
     }
 
     /// Puts checkpoints into the cells, and sets when their own first ones are due: spread evenly.
-    fn restore(&mut self, loaded: Vec<Option<Saved>>, shared: &Shared, now: Now) {
+    fn restore(&mut self, loaded: Loaded, shared: &Shared, now: Now) {
         let cells = self.shard.cells.len() as u64;
         let interval_ms = shared.checkpoint_interval.map_or(0, |interval| interval.as_millis() as u64);
-        for (index, (cell, saved)) in self.shard.cells.iter_mut().zip(loaded).enumerate() {
+        for cell in self.shard.cells.iter_mut().filter(|cell| cell.sight == Sight::Visible) {
+            // What the former owner has shown may be newer than what this one starts from.
+            cell.sight = if loaded.had_owner { Sight::Withheld } else { Sight::Visible };
+        }
+        for (index, (cell, saved)) in self.shard.cells.iter_mut().zip(loaded.cells).enumerate() {
             if saved.is_some() {
                 cell.restore(saved, &mut self.shard.tokens);
             }
@@ -200,6 +200,10 @@ impl Owned {
 
     /// Takes a step of the first checkpoint that is due, if the writer has room for it.
     pub(super) fn checkpoint(&mut self, shared: &Shared, now: Now) {
+        if self.writer.owes_removals() {
+            // A start from this checkpoint would not know the tokens, and never take them off the list.
+            return;
+        }
         for index in 0..self.shard.cells.len() {
             let cell = &self.shard.cells[index];
             let saves = cell.settled && !cell.giving;
@@ -211,7 +215,7 @@ impl Owned {
             let step = |now: &Circumstances<'_>| checkpoint::step(cell, tokens, now);
             let piece = circumstances(self.shard.id, shared, now, step).flatten();
             shared.metrics.checkpoint_step(shared.clock.monotonic() - began);
-            checkpoint::bound_removals(&mut self.shard.cells[index], &mut self.shard.tokens);
+            checkpoint::bound_removals(&mut self.shard.cells[index], &mut self.shard.tokens, shared.bounds);
             if let Some(piece) = piece {
                 let cell = self.shard.cells[index].id;
                 self.writer.send(Outgoing::Checkpoint { cell, lineage: self.lineage, piece });
@@ -266,5 +270,6 @@ fn circumstances<R>(
         wall_ms: now.wall_ms,
         decoded: &decoded,
         layout: &shared.layout_name,
+        bounds: shared.bounds,
     }))
 }

@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use super::super::batch::Feed;
 use super::super::cell::Sight;
 use super::super::lane::Lane;
+use super::super::load::Wanted;
 use super::super::shard::Shard;
 use super::super::writer;
 use super::closing::Closing;
@@ -52,14 +53,13 @@ impl Worker {
                 return;
             }
         };
-        let wanted = wanted(shared, &shard.cells);
-        let ready = wanted.is_none();
+        let wanted = wanted(shared, &shard.cells).unwrap_or_else(|| Wanted::nothing(&shared.layout_name));
         let handle = self.peers[self.index].clone();
         let clock = Arc::clone(&shared.clock);
         let writer = writer::start(id, Arc::clone(&shared.writing), clock, handle, &shared.runtime, wanted);
         // Whoever conducts a change waits for this shard, too.
         shared.board.shard(id, |_| ());
-        self.shards.insert(id, Owned::new(shard, writer, ready));
+        self.shards.insert(id, Owned::new(shard, writer));
     }
 
     /// Hears what the writers tell, and answers those who waited for it.

@@ -8,38 +8,52 @@ use std::sync::Arc;
 
 use super::super::checkpoint::{Commit, Head, Place, StagedPage};
 use super::super::error::StoreError;
-use super::MemoryStore;
+use super::{Call, MemoryStore, State};
 
 impl MemoryStore {
-    pub(in super::super) fn stage(&self, page: &StagedPage) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        state.compare(page.shard, page.owner)?;
-        let cell = state.checkpoints.entry((page.shard, Arc::clone(&page.plugin))).or_default();
-        cell.pages.insert((page.part, page.index), page.bytes.clone());
-        Ok(())
-    }
-
-    pub(in super::super) fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        state.compare(commit.shard, commit.owner)?;
-        let cell = state.checkpoints.entry((commit.shard, Arc::clone(&commit.plugin))).or_default();
-        if commit.needed().any(|place| !cell.pages.contains_key(&place)) {
-            return Err(StoreError::Regressed { shard: commit.shard });
-        }
-        if let Some(page) = &commit.last_page {
+    pub(in super::super) async fn stage(&self, page: &StagedPage) -> Result<(), StoreError> {
+        self.change(page.shard, page.owner, Call::Stage(page), |state| {
+            let cell = state.checkpoints.entry((page.shard, Arc::clone(&page.plugin))).or_default();
             cell.pages.insert((page.part, page.index), page.bytes.clone());
-        }
-        let parts = &commit.head.parts;
-        cell.pages.retain(|&(id, index), _| parts.iter().any(|part| part.id == id && index < part.pages));
-        cell.head = Some(commit.head.clone());
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
-    pub(in super::super) fn head(&self, shard: u32, plugin: &str) -> Option<Head> {
-        self.lock().checkpoints.get(&(shard, plugin.into()))?.head.clone()
+    pub(in super::super) async fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        self.change(commit.shard, commit.owner, Call::Commit(commit), |state| {
+            let cell = state.checkpoints.entry((commit.shard, Arc::clone(&commit.plugin))).or_default();
+            if commit.needed().any(|place| !cell.pages.contains_key(&place)) {
+                return Err(StoreError::Regressed { shard: commit.shard });
+            }
+            if let Some(page) = &commit.last_page {
+                cell.pages.insert((page.part, page.index), page.bytes.clone());
+            }
+            let parts = &commit.head.parts;
+            cell.pages.retain(|&(id, index), _| parts.iter().any(|part| part.id == id && index < part.pages));
+            cell.head = Some(commit.head.clone());
+            Ok(())
+        })
+        .await
     }
 
-    pub(in super::super) fn page(&self, shard: u32, plugin: &str, place: Place) -> Option<Vec<u8>> {
-        self.lock().checkpoints.get(&(shard, plugin.into()))?.pages.get(&place).cloned()
+    pub(in super::super) async fn head(&self, shard: u32, plugin: &str) -> Result<Option<Head>, StoreError> {
+        let head = |state: &mut State| {
+            Ok(state.checkpoints.get(&(shard, plugin.into())).and_then(|cell| cell.head.clone()))
+        };
+        self.through(Call::Read("head"), head).await
+    }
+
+    pub(in super::super) async fn page(
+        &self,
+        shard: u32,
+        plugin: &str,
+        place: Place,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let page = |state: &mut State| {
+            let cell = state.checkpoints.get(&(shard, plugin.into()));
+            Ok(cell.and_then(|cell| cell.pages.get(&place).cloned()))
+        };
+        self.through(Call::Read("page"), page).await
     }
 }

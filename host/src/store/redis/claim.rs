@@ -21,11 +21,26 @@ const ROUNDS: usize = 8;
 
 impl RedisStore {
     pub(in super::super) async fn claim(&self, scope: &str, id: u128) -> Result<Owner, StoreError> {
+        self.claim_after(scope, id, None).await
+    }
+
+    pub(in super::super) async fn reclaim(&self, scope: &str, own: Owner) -> Result<Owner, StoreError> {
+        self.claim_after(scope, own.id, Some(own)).await
+    }
+
+    /// Claims a scope, but not from who has followed `own`.
+    async fn claim_after(&self, scope: &str, id: u128, own: Option<Owner>) -> Result<Owner, StoreError> {
         let key = keys::owner(scope);
         for _ in 0..ROUNDS {
             let found = self.record(&key).await?;
-            let stored = Owner::parse(&found).map_or(0, |former| former.epoch);
-            let owner = Owner { epoch: stored.max(self.last_epoch(scope)) + 1, id };
+            let former = Owner::parse(&found);
+            if let (Some(found), Some(own)) = (former, own)
+                && found.follows(own)
+            {
+                return Err(StoreError::Fenced { found: former, own });
+            }
+            let stored = former.map_or(0, |former| former.epoch);
+            let owner = Owner { epoch: stored.max(self.last_epoch(scope)).saturating_add(1), id };
             let mut command = SCRIPT.command(2, 3, 256);
             command.arg(&key).arg(keys::written(scope));
             let number = self.next_try();

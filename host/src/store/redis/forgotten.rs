@@ -3,11 +3,11 @@
 //! Not for repair: who claims the shard again also writes everything anew. Invariant: what the server
 //! must have is noted before it is asked, so that a write meanwhile is no reason to suspect it.
 
+use super::super::claims::Claim;
 use super::super::error::StoreError;
 use super::super::keys;
 use super::super::owner::Owner;
 use super::RedisStore;
-use super::claims::Claim;
 
 impl RedisStore {
     pub(in super::super) async fn forgotten(&self, shards: &[u32]) -> Result<Vec<u32>, StoreError> {

@@ -11,7 +11,6 @@
 mod attempt;
 mod checkpoint;
 mod claim;
-mod claims;
 mod forgotten;
 mod link;
 mod plugins;
@@ -24,10 +23,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::claims::Claims;
 use super::error::{OpenError, StoreError};
 use super::{TokenResults, decode, keys};
 use crate::config;
-use claims::Claims;
 use link::Link;
 
 /// Results in Redis.

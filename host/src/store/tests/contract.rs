@@ -11,6 +11,7 @@ promises!(
     a_chunk_of_another_owner_changes_nothing,
     a_shard_without_an_owner_takes_nothing,
     a_claim_raises_the_epoch_and_fences_the_former_owner,
+    a_scope_is_not_claimed_again_where_another_has_it_by_now,
     scopes_are_owned_apart,
     the_time_of_the_last_trade_only_rises,
     forgotten_tokens_leave_the_active_list,
@@ -73,6 +74,17 @@ async fn a_claim_raises_the_epoch_and_fences_the_former_owner(store: &Store) {
     store.write(&chunk(latter, &[("a", 5, "{}")])).await.unwrap();
     let again = claimed(store).await;
     assert_eq!(again.epoch, latter.epoch + 1);
+}
+
+async fn a_scope_is_not_claimed_again_where_another_has_it_by_now(store: &Store) {
+    let own = claimed(store).await;
+    assert_eq!(store.reclaim("shard-3", own).await.unwrap(), Owner { epoch: own.epoch + 1, ..own });
+    let other = store.claim("shard-3", 8).await.unwrap();
+    let refused = store.reclaim("shard-3", own).await.unwrap_err();
+    assert_eq!(refused.action(), Action::Fenced(Some(other)));
+    // One of an older epoch is what the store has gone back to.
+    let ahead = Owner { epoch: other.epoch + 1, ..own };
+    assert_eq!(store.reclaim("shard-3", ahead).await.unwrap().id, own.id);
 }
 
 async fn scopes_are_owned_apart(store: &Store) {

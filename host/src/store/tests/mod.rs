@@ -3,6 +3,7 @@
 mod checkpoints;
 mod contract;
 mod faults;
+mod hostile;
 mod plugins;
 mod redis_only;
 mod regression;

@@ -1,4 +1,4 @@
-//! What the server has told this process of the scopes that it claimed.
+//! What the store has told this process of the scopes that it claimed.
 //!
 //! A server may go back to an older state, of which the owner record can be a part. The number of the
 //! last try then gives it away: it is lower than one that the server has acknowledged.
@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::super::owner::Owner;
+use super::owner::Owner;
 
 /// All scopes that this process has claimed.
 #[derive(Debug, Default)]
