@@ -110,8 +110,10 @@ fn a_plugin_is_put_configured_rolled_back_and_removed_while_trades_flow() {
     assert_eq!(host.get("/plugins/vwap").unwrap().status, 404);
     assert_eq!(refused(&host, "DELETE", "/plugins/vwap", b"").status, 404);
     assert_eq!(refused(&host, "DELETE", "/plugins/sliding-window", b"").status, 409);
-    let audited = host.log().into_iter().filter(|line| line["component"] == "audit").count();
-    assert_eq!(audited, 9, "each change leaves one line");
+    wait::until_true("a line of the log for each change", LIMIT, || {
+        host.log().into_iter().filter(|line| line["component"] == "audit").count() == 9
+    })
+    .unwrap();
 }
 
 #[test]

@@ -14,7 +14,7 @@ use aggregator_tests::http::{self, Answer};
 use aggregator_tests::paths;
 use aggregator_tests::trade::Trade;
 
-use crate::rig::{Rig, wait_drained};
+use crate::rig::{LIMIT, Rig, wait_drained};
 
 /// What a host takes at most in these tests.
 const UPLOAD_MAX: usize = 8 << 20;
@@ -169,6 +169,7 @@ fn only_the_admin_token_changes_something_and_the_log_says_who_tried() {
     assert_eq!(everything(outer.path()), Vec::<String>::new());
     assert_eq!(put(&host, "/plugins/vwap", &right, &wasm).0.status, 200);
     assert_eq!(host.metric("aggregator_admin_refused_total"), Some(3.0));
+    host.wait_line("\"outcome\":\"done\"", LIMIT).unwrap();
     let lines = host.log();
     let audit: Vec<_> = lines.iter().filter(|line| line["component"] == "audit").collect();
     assert!(audit.iter().any(|line| line["level"] == "WARN" && line["status"] == 401), "{audit:?}");
