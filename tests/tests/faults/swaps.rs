@@ -1,4 +1,4 @@
-//! Rows 15, 19 and 20: plugins that are replaced under load, that are bad, or that some trade kills.
+//! Rows 15 and 19: plugins that are replaced under load, or that some trade kills.
 //!
 //! The invariant: whatever is put into the directory, the windows of the running version stay exact.
 
@@ -76,53 +76,6 @@ fn a_plugin_that_is_swapped_under_load_loses_and_doubles_nothing_by_token() {
 
 fn deeds(deeds: &str) -> String {
     format!(r#"{{"windows":["1min","5min","15min","30min","1hour"],"does":[{deeds}]}}"#)
-}
-
-#[test]
-fn bad_versions_leave_the_running_one_as_it_is() {
-    for number in 0..runs(1, 5) {
-        let run = &Run::new("20 bad plugins", seed(43, number), Shape::Arrays, Memory::Volatile);
-        let plugins = PluginsDir::new().unwrap();
-        let component = hostile(1).unwrap();
-        plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
-        plugins.put("hostile.wasm", &component).unwrap();
-        let settings = settings(run, &plugins, "5s").with("PLUGIN_DEADLINE", "300ms");
-        let pace = &Pace::default();
-        thread::scope(|scope| {
-            let load = Load::start(scope, run, pace, Duration::from_secs(20));
-            let host = Host::start(&settings).unwrap();
-            wait_serving(&host);
-            let mut refused = 0.0;
-            let mut refuse = |file: &str, bytes: &[u8]| {
-                plugins.put(file, bytes).unwrap();
-                refused += 1.0;
-                wait_swaps(&host, "hostile", "refused", refused);
-            };
-            // Longer than the watcher's patience with files that may still grow.
-            refuse("hostile.wasm", b"no component");
-            refuse("hostile.wasm", &component[..component.len() / 2]);
-            plugins.put("hostile.wasm", &component).unwrap();
-            refuse("hostile.json", deeds(r#"{"at":"import-state","do":"trap"}"#).as_bytes());
-            refuse("hostile.json", deeds(r#"{"at":"import-state","do":"refuse"}"#).as_bytes());
-            refuse("hostile.json", deeds(r#"{"at":"configure","do":"loop"}"#).as_bytes());
-            plugins
-                .put("hostile.json", deeds(r#"{"at":"flush","do":"not-utf8","after":40}"#).as_bytes())
-                .unwrap();
-            wait_swaps(&host, "hostile", "rolled_back", 1.0);
-            plugins
-                .put("hostile.json", deeds(r#"{"at":"process","do":"loop","after":60}"#).as_bytes())
-                .unwrap();
-            wait_swaps(&host, "hostile", "rolled_back", 2.0);
-            // A good one, with state of a later form.
-            plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
-            plugins.put("hostile.wasm", &hostile(2).unwrap()).unwrap();
-            load.finish();
-            wait_swaps(&host, "hostile", "swapped", 3.0);
-            run.assert_exact(&[&host]);
-            run.assert_counted(&[&host], &[]);
-            assert_eq!(host.get("/health/live").unwrap().status, 200);
-        });
-    }
 }
 
 /// Trades of one token kill a plugin; all others count.
