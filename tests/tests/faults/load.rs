@@ -54,8 +54,7 @@ impl<'scope> Load<'scope> {
         let thread = scope.spawn(move || {
             let producer = Producer::new(run.broker, &run.topic).expect("a producer");
             for piece in messages.chunks(piece) {
-                producer.send(piece).expect("the broker takes the messages");
-                piece.iter().for_each(|message| run.ends.add(message.partition));
+                run.send(&producer, piece);
                 pace.sent.fetch_add(piece.len(), Ordering::Relaxed);
                 if !pace.hurry.load(Ordering::Relaxed) {
                     std::thread::sleep(pause);

@@ -11,6 +11,7 @@ use aggregator_tests::compare;
 use aggregator_tests::host::Host;
 use aggregator_tests::oracle::Oracle;
 use aggregator_tests::paths;
+use aggregator_tests::producer::Producer;
 use aggregator_tests::random::Random;
 use aggregator_tests::redis_server::{Memory, RedisServer};
 use aggregator_tests::report::Figures;
@@ -109,6 +110,12 @@ impl<'b> Run<'b> {
     /// The whole load.
     pub(crate) fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// Sends a part of the load and waits until the broker has it.
+    pub(crate) fn send(&self, producer: &Producer, piece: &[Message]) {
+        producer.send(piece).expect("the broker takes the messages");
+        piece.iter().for_each(|message| self.ends.add(message.partition));
     }
 
     /// Takes records out of the oracle that nobody has read: in each partition those within its spans.
