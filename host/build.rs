@@ -4,7 +4,7 @@
 //! of its own.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -25,6 +25,8 @@ fn main() {
         .current_dir(&workspace)
         .args(["build", "--release", "--package", "sliding-window", "--target", TARGET, "--target-dir"])
         .arg(&target_dir)
+        // Its lines are for nobody: the binary would carry them, and every start and swap reads them.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         // What the outer cargo sets for the host's own target does not fit the plugin's.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTFLAGS")
@@ -40,9 +42,9 @@ fn main() {
     println!("cargo::rerun-if-changed={}", component.display());
 }
 
-/// `target/plugins` beside the host's own artifacts, shared by every build of any profile.
+/// `target/plugins` beside the host's own artifacts, shared by every build of any profile: `OUT_DIR` is
+/// `target/<profile>/build/<package>/out`.
 fn shared_target_dir() -> PathBuf {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
-    let target = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists()).unwrap_or(Path::new(&out));
-    target.join("plugins")
+    out.ancestors().nth(4).unwrap_or(&out).join("plugins")
 }

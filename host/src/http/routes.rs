@@ -203,6 +203,7 @@ fn plugin_changes() -> Vec<Route> {
     vec![
         Route {
             takes: Some(COMPONENT),
+            query: &[("probation", "a duration in the place of PLUGIN_PROBATION; 0 for none")],
             headers: DIGEST,
             statuses: REFUSALS,
             ..change(Method::PUT, "/plugins/{name}", put(plugins::put), "Has a component run.")

@@ -342,6 +342,17 @@ impl Cell {
         flushed.map_err(|error| self.fail(error, tokens)).ok()
     }
 
+    /// Ends an instance that has given so many rows in one flush and says that there are more: each token
+    /// changes once, and of rows without end that nobody writes no full writer would hold the worker back.
+    pub(super) fn gives_without_end(&mut self, given: usize, tokens: &mut Tokens) -> bool {
+        let without_end = given > self.known.len();
+        if without_end {
+            let words = format!("more rows than its {} tokens", self.known.len());
+            self.fail(PluginError::new(self.running.name(), Stage::Flush, words), tokens);
+        }
+        without_end
+    }
+
     /// Counts all tokens as changed.
     pub fn touch_all(&mut self, tokens: &mut Tokens) {
         let touched = self.instance.as_mut().map_or(Ok(()), |instance| instance.touch(None));

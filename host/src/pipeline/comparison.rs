@@ -1,7 +1,7 @@
 //! A running plugin and one in its shadow, compared row by row.
 //!
 //! Not for judging: numbers and examples are for people. Invariant: rows are compared only when both were
-//! flushed at the same T, and nothing here grows beyond the tokens that changed since.
+//! flushed at the same moment, and nothing here grows beyond the tokens that changed since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,15 @@ const EXAMPLES: usize = 10;
 const EXAMPLE_BYTES: usize = 2_000;
 /// More rows than this do not wait for their counterparts; the oldest comparison is given up and counted.
 const MOST_WAITING: usize = 100_000;
+
+/// A moment of a shard's life: two cells that are in step have taken the same, and stand at the same T.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment {
+    /// T, unix milliseconds.
+    pub(super) clock_ms: i64,
+    /// How many batches the shard has taken. T alone does not tell: it may stand still while trades come.
+    pub(super) batches: u64,
+}
 
 /// What comparing has come to.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -55,7 +64,7 @@ impl Comparison {
 /// Rows of one of the two that wait for those of the other.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    rows: BTreeMap<(i64, Arc<str>), (bool, Vec<u8>)>,
+    rows: BTreeMap<(Moment, Arc<str>), (bool, Vec<u8>)>,
 }
 
 impl Waiting {
@@ -63,12 +72,12 @@ impl Waiting {
     pub(super) fn take(
         &mut self,
         shadow: bool,
-        clock_ms: i64,
+        moment: Moment,
         token: &Arc<str>,
         row: &[u8],
         found: &mut Comparison,
     ) {
-        let key = (clock_ms, Arc::clone(token));
+        let key = (moment, Arc::clone(token));
         let Some((of_shadow, other)) = self.rows.remove(&key) else {
             self.rows.insert(key, (shadow, row.to_vec()));
             while self.rows.len() > MOST_WAITING {
@@ -78,7 +87,7 @@ impl Waiting {
             return;
         };
         if of_shadow == shadow {
-            // Written twice at one T: the later row counts.
+            // Written twice at one moment: the later row counts.
             self.rows.insert(key, (shadow, row.to_vec()));
         } else if other == row {
             found.equal_rows += 1;
@@ -90,7 +99,7 @@ impl Waiting {
                 let (running, in_shadow) = if shadow { (&other[..], row) } else { (row, &other[..]) };
                 found.examples.push(Example {
                     token: token.to_string(),
-                    clock_ms,
+                    clock_ms: moment.clock_ms,
                     running: text(running),
                     shadow: text(in_shadow),
                 });
@@ -99,9 +108,9 @@ impl Waiting {
     }
 
     /// Gives up rows of earlier flushes than this one.
-    pub(super) fn give_up_before(&mut self, clock_ms: i64, found: &mut Comparison) {
+    pub(super) fn give_up_before(&mut self, moment: Moment, found: &mut Comparison) {
         let first: Arc<str> = "".into();
-        let later = self.rows.split_off(&(clock_ms, first));
+        let later = self.rows.split_off(&(moment, first));
         found.unmatched_rows += self.rows.len() as u64;
         self.rows = later;
     }
@@ -111,18 +120,32 @@ impl Waiting {
 mod tests {
     use super::*;
 
+    fn after(batches: u64) -> Moment {
+        Moment { clock_ms: 1, batches }
+    }
+
     #[test]
-    fn rows_of_one_token_and_time_are_compared_whoever_comes_first() {
+    fn rows_of_one_token_and_moment_are_compared_whoever_comes_first() {
         let (mut waiting, mut found) = (Waiting::default(), Comparison::default());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        waiting.take(false, 1, &a, b"1", &mut found);
-        waiting.take(true, 1, &b, b"2", &mut found);
-        waiting.take(true, 1, &a, b"1", &mut found);
-        waiting.take(false, 1, &b, b"3", &mut found);
-        waiting.take(false, 1, &a, b"4", &mut found);
-        waiting.give_up_before(2, &mut found);
+        waiting.take(false, after(1), &a, b"1", &mut found);
+        waiting.take(true, after(1), &b, b"2", &mut found);
+        waiting.take(true, after(1), &a, b"1", &mut found);
+        waiting.take(false, after(1), &b, b"3", &mut found);
+        waiting.take(false, after(1), &a, b"4", &mut found);
+        waiting.give_up_before(after(2), &mut found);
         assert_eq!((found.equal_rows, found.different_rows, found.unmatched_rows), (1, 1, 1));
         let example = &found.examples[0];
         assert_eq!((&*example.token, &*example.running, &*example.shadow), ("b", "3", "2"));
+    }
+
+    #[test]
+    fn rows_with_a_batch_between_them_are_not_compared() {
+        let (mut waiting, mut found) = (Waiting::default(), Comparison::default());
+        let a: Arc<str> = "a".into();
+        waiting.take(false, after(1), &a, b"1", &mut found);
+        waiting.take(true, after(2), &a, b"2", &mut found);
+        waiting.give_up_before(after(2), &mut found);
+        assert_eq!((found.different_rows, found.unmatched_rows), (0, 1));
     }
 }

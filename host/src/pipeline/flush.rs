@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::cell::{Cell, Sight};
 use super::cell_clock::Now;
+use super::comparison::Moment;
 use super::shard::Shard;
 use super::tokens::Tokens;
 use super::worker::Trying;
@@ -61,6 +62,7 @@ pub(super) fn flush(
         let Some(clock_ms) = cell.clock.advance(now) else {
             continue;
         };
+        let moment = Moment { clock_ms, batches: shard.batches };
         if cell.sight == Sight::Withheld {
             if !may_show(cell, shared, now) {
                 // Rows that nobody may see stay in the plugin, the last ones of tokens among them.
@@ -72,6 +74,7 @@ pub(super) fn flush(
         if cell.clock.take_final(now) {
             cell.touch_all(&mut shard.tokens);
         }
+        let mut given = 0;
         loop {
             if cell.sight == Sight::Visible && !writer.has_room() {
                 writer.owe_removals(gone);
@@ -80,7 +83,7 @@ pub(super) fn flush(
             let Some(table) = cell.flush(clock_ms, CHUNK_ROWS, &mut shard.tokens) else {
                 break;
             };
-            let rows = visible_rows(shard.id, cell, &shard.tokens, &table, clock_ms, trials, shared);
+            let rows = visible_rows(shard.id, cell, &shard.tokens, &table, moment, trials, shared);
             // A removal is kept for the checkpoint, or for the new version, that must hear of it.
             let kept = cell.giving || (cell.settled && !shared.rules.trim);
             let forget = |&number: &u32| cell.forgotten(number, kept, &mut shard.tokens);
@@ -93,14 +96,15 @@ pub(super) fn flush(
                 }
                 None => gone.extend(forgotten),
             }
-            if !table.more {
+            given += table.tokens.len();
+            if !table.more || cell.gives_without_end(given, &mut shard.tokens) {
                 break;
             }
         }
         if (shared.rules.trim || !cell.settled) && !cell.giving {
             cell.let_go(&mut shard.tokens);
         }
-        trials.iter_mut().for_each(|trial| trial.flushed(cell, clock_ms));
+        trials.iter_mut().for_each(|trial| trial.flushed(cell, moment));
     }
     writer.owe_removals(gone);
     if writer.finish_flush(shard, smallest_vector(&shard.cells)) { Flushed::Done } else { Flushed::More }
@@ -112,7 +116,7 @@ fn visible_rows(
     cell: &Cell,
     tokens: &Tokens,
     table: &Table,
-    clock_ms: i64,
+    moment: Moment,
     trials: &mut [Trying],
     shared: &Shared,
 ) -> Option<(Box<Chunk>, Vec<Message>)> {
@@ -124,9 +128,9 @@ fn visible_rows(
     if !visible && trial.is_none() {
         return None;
     }
-    let (chunk, messages) = chunk(shard, cell, tokens, table, clock_ms, &shared.rules)?;
+    let (chunk, messages) = chunk(shard, cell, tokens, table, moment.clock_ms, &shared.rules)?;
     if let Some(trial) = trial {
-        trial.compare(cell, &chunk);
+        trial.compare(cell, &chunk, moment);
     }
     visible.then_some((chunk, messages))
 }

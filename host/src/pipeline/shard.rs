@@ -65,6 +65,8 @@ pub struct Shard {
     pub tokens: Tokens,
     /// One cell for each plugin.
     pub cells: Vec<Cell>,
+    /// How many batches it has taken, its cells as far as they follow.
+    pub(super) batches: u64,
     horizon: Horizon,
     /// Where the live stream stands: for each partition its last mark, alone.
     live: BTreeMap<i32, Mark>,
@@ -86,6 +88,7 @@ impl Shard {
             id,
             tokens: Tokens::default(),
             cells,
+            batches: 0,
             horizon: Horizon::longest(plugins),
             live: BTreeMap::new(),
             share_tokens: Vec::new(),
@@ -149,6 +152,7 @@ impl Shard {
         period: u64,
         rejected: &mut Vec<Rejected>,
     ) -> Taken {
+        self.batches += 1;
         let taken = match share {
             Some(share) => self.take_share(routed, share, now, period, rejected),
             None => Taken::default(),

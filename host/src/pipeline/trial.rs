@@ -78,6 +78,8 @@ pub struct Reports {
     pub comparison: Comparison,
     /// How many bytes of state were carried.
     pub carried_bytes: u64,
+    /// The longest time between two batches of a shard, milliseconds.
+    pub longest_pause_ms: u64,
 }
 
 impl Trial {

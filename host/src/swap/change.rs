@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::conductor::Next;
 use super::status::{Kind, Phases, Swap, TrialStatus};
 use super::{Answer, OrderError, Told};
-use crate::pipeline::trial::{Origin, Stage, Trial};
+use crate::pipeline::trial::{Origin, Reports, Stage, Trial};
 use crate::plugin::catalog::Running;
 use crate::plugin::workshop::Outcome;
 use crate::plugin::{Candidate, Refusal};
@@ -41,6 +42,8 @@ pub(super) enum Phase {
 pub(super) struct Change {
     pub(super) candidate: Candidate,
     pub(super) kind: Kind,
+    /// Its own, where it is not the usual one.
+    pub(super) probation: Option<Duration>,
     pub(super) phase: Phase,
     /// Once it is loaded.
     pub(super) running: Option<Running>,
@@ -112,6 +115,7 @@ impl Ended {
             remedy: self.remedy,
             state: None,
             carried_bytes: 0,
+            longest_pause_ms: 0,
             phases_ms: Phases::default(),
         }
     }
@@ -119,16 +123,17 @@ impl Ended {
 
 impl Change {
     pub(super) fn new(
-        candidate: Candidate,
-        kind: Kind,
+        next: Next,
         from: Option<String>,
         at_ms: i64,
         loading: oneshot::Receiver<Outcome>,
-        answer: Option<oneshot::Sender<Answer>>,
     ) -> Self {
+        let Next { candidate, kind, answer, probation } = next;
         Self {
             candidate,
-            kind,
+            // One that did not run before is new.
+            kind: if from.is_none() && kind == Kind::Swap { Kind::New } else { kind },
+            probation,
             phase: Phase::Loading(loading),
             running: None,
             trial: None,
@@ -235,7 +240,7 @@ impl Change {
             },
             shards,
             state: self.state(),
-            carried_bytes: self.carried_bytes(),
+            carried_bytes: self.reported(|reports| reports.carried_bytes),
             phases_ms: self.phases,
             comparison,
         }
@@ -254,7 +259,8 @@ impl Change {
             reason: ended.and_then(|ended| ended.reason.clone()),
             remedy: ended.and_then(|ended| ended.remedy.clone()),
             state: self.state(),
-            carried_bytes: self.carried_bytes(),
+            carried_bytes: self.reported(|reports| reports.carried_bytes),
+            longest_pause_ms: self.reported(|reports| reports.longest_pause_ms),
             phases_ms: self.phases,
         }
     }
@@ -266,8 +272,8 @@ impl Change {
         })
     }
 
-    fn carried_bytes(&self) -> u64 {
-        self.trial.as_ref().map_or(0, |trial| trial.reports(|reports| reports.carried_bytes))
+    fn reported(&self, read: impl FnOnce(&Reports) -> u64) -> u64 {
+        self.trial.as_ref().map_or(0, |trial| trial.reports(read))
     }
 
     /// The answer that its end gives.

@@ -49,6 +49,8 @@ pub(super) struct Next {
     pub(super) candidate: Candidate,
     pub(super) kind: Kind,
     pub(super) answer: Option<oneshot::Sender<Answer>>,
+    /// Its own, where it is not the usual one.
+    pub(super) probation: Option<Duration>,
 }
 
 /// The state of the thread.
@@ -128,12 +130,14 @@ impl Work {
 
     fn follow(&mut self, order: Order, answer: oneshot::Sender<Answer>) {
         match order {
-            Order::Run(candidate) => {
+            Order::Run(candidate, probation) => {
                 let kept = self.plugins.entry(canonical(&candidate.name)).or_default();
                 kept.refused.remove(&candidate.identity());
-                self.offer(candidate, Kind::Swap, Some(answer));
+                self.offer(Next { candidate, kind: Kind::Swap, answer: Some(answer), probation });
             }
-            Order::Shadow(candidate) => self.offer(candidate, Kind::Shadow, Some(answer)),
+            Order::Shadow(candidate) => {
+                self.offer(Next { candidate, kind: Kind::Shadow, answer: Some(answer), probation: None });
+            }
             Order::Promote(name) => self.promote(&canonical(&name), answer),
             Order::DropShadow(name) => self.drop_shadow(&canonical(&name), answer),
             Order::Rollback(name) => self.roll_back(&canonical(&name), answer),
@@ -196,7 +200,7 @@ impl Work {
                 if refused {
                     tracing::info!(plugin = %candidate.name, digest = %candidate.digest, "File not used: this version was refused or rolled back");
                 } else {
-                    self.offer(candidate, Kind::Swap, None);
+                    self.offer(Next { candidate, kind: Kind::Swap, answer: None, probation: None });
                 }
             }
             FileChange::Refused(refusal) => {
@@ -216,9 +220,10 @@ impl Work {
     }
 
     /// Takes a candidate: begins with it, or has it wait for its turn.
-    fn offer(&mut self, candidate: Candidate, kind: Kind, answer: Option<oneshot::Sender<Answer>>) {
-        let name = canonical(&candidate.name);
-        let identity = candidate.identity();
+    fn offer(&mut self, offered: Next) {
+        let kind = offered.kind;
+        let name = canonical(&offered.candidate.name);
+        let identity = offered.candidate.identity();
         let kept = self.plugins.entry(name.clone()).or_default();
         kept.leaves = false;
         let runs = kept.current.as_ref().is_some_and(|(current, _)| current.identity() == identity);
@@ -228,23 +233,22 @@ impl Work {
                 if change.candidate.identity() == identity
                     && (change.kind == kind || (kind == Kind::Swap && change.kind != Kind::Shadow)) =>
             {
-                match (change.told_already(), answer) {
+                match (change.told_already(), offered.answer) {
                     (Some(told), Some(answer)) => tell(answer, Ok(told)),
                     (_, answer) => change.wait(answer),
                 }
             }
             Some(change) if runs && kind == Kind::Swap => {
-                change.wait(answer);
+                change.wait(offered.answer);
                 self.take_back(&name, "the version that ran before was asked for");
             }
             None if runs && kind == Kind::Swap => {
-                if let Some(answer) = answer {
+                if let Some(answer) = offered.answer {
                     tell(answer, Ok(Told::Unchanged));
                 }
             }
             _ => {
-                let next = Next { candidate, kind, answer };
-                if let Some(Next { answer: Some(answer), .. }) = kept.next.replace(next) {
+                if let Some(Next { answer: Some(answer), .. }) = kept.next.replace(offered) {
                     tell(answer, Err(OrderError::Conflict("a later version has taken its place".to_owned())));
                 }
             }
@@ -285,7 +289,8 @@ impl Work {
             kept.refused.insert(current.identity());
         }
         kept.refused.remove(&previous.identity());
-        kept.next = Some(Next { candidate: previous, kind: Kind::Rollback, answer: Some(answer) });
+        let (kind, answer) = (Kind::Rollback, Some(answer));
+        kept.next = Some(Next { candidate: previous, kind, answer, probation: None });
     }
 
     fn promote(&mut self, name: &str, answer: oneshot::Sender<Answer>) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::change::{Change, Ended, Phase};
-use super::conductor::{Next, Work, tell};
+use super::conductor::{Work, tell};
 use super::status::{self, Kind};
 use super::{OrderError, Told};
 use crate::pipeline::Intake;
@@ -60,22 +60,19 @@ impl Work {
         if kept.leaves {
             return self.unload(name);
         }
-        let Some(Next { candidate, kind, answer }) = kept.next.take() else {
+        let Some(next) = kept.next.take() else {
             return;
         };
         let from = kept.current.as_ref().map(|(candidate, _)| candidate.digest.to_string());
-        let kind = if from.is_none() && kind == Kind::Swap { Kind::New } else { kind };
-        let submitted = self.workshop.submit(candidate.clone(), result_keys(&self.others(name)));
+        let submitted = self.workshop.submit(next.candidate.clone(), result_keys(&self.others(name)));
         let at_ms = self.intake.shared().clock.now_ms();
         let Some(kept) = self.plugins.get_mut(name) else {
             return;
         };
         match submitted {
-            Ok(outcome) => {
-                kept.change = Some(Change::new(candidate, kind, from, at_ms, outcome, answer));
-            }
+            Ok(outcome) => kept.change = Some(Change::new(next, from, at_ms, outcome)),
             // The workshop is full: with the next tick.
-            Err(_) => kept.next = Some(Next { candidate, kind, answer }),
+            Err(_) => kept.next = Some(next),
         }
     }
 
@@ -189,13 +186,14 @@ impl Work {
     }
 
     fn shown(&self, name: &str, change: &mut Change) {
-        change.enter(Phase::Probation { until: Instant::now() + self.probation });
+        let probation = change.probation.unwrap_or(self.probation);
+        change.enter(Phase::Probation { until: Instant::now() + probation });
         change.answer(Ok(Told::Swapped));
         self.count(name, "swapped");
         let version = change.running.as_ref().map(|running| running.plugin.description().version.clone());
         tracing::info!(
             plugin = name, digest = %change.candidate.digest, version, phases = ?change.remembered().phases_ms,
-            probation = ?self.probation, "Plugin swapped"
+            ?probation, "Plugin swapped"
         );
     }
 

@@ -35,8 +35,8 @@ const ORDERS: usize = 16;
 /// What is asked of the conductor.
 #[derive(Debug)]
 pub enum Order {
-    /// Run this, whatever was refused before.
-    Run(Candidate),
+    /// Run this, whatever was refused before, with another probation than the usual one where one is given.
+    Run(Candidate, Option<Duration>),
     /// Run this beside the running version, hidden, and compare the two.
     Shadow(Candidate),
     /// Show the shadow in the place of the running version.

@@ -78,6 +78,8 @@ pub enum Does {
     Unknown,
     /// Says that there is more, and gives nothing.
     More,
+    /// Gives the same rows again and again, and says that there are more.
+    Again,
     /// Logs without end.
     LogFlood,
     /// Prints without end.
@@ -165,6 +167,7 @@ impl Does {
             }),
             Self::Kinds => table.columns.reverse(),
             Self::Unknown => table.tokens.iter_mut().for_each(|token| *token += 1_000_000),
+            Self::Again => table.more = true,
             Self::More => *table = Table { columns: empty(table), more: true, ..Table::default() },
             _ => {}
         }

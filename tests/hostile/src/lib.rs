@@ -94,6 +94,9 @@ impl Hostile {
         for deed in self.deeds.iter_mut().filter(|deed| deed.at == At::Flush) {
             if deed.is_due() {
                 deed.does.spoil(table);
+                if deed.does == Does::Again {
+                    self.engine.touch(None);
+                }
             }
         }
     }

@@ -121,8 +121,9 @@ fn a_shadow_is_compared_and_promoted() {
     let rig = Rig::new("shadow", 1);
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start_ready(&settings(&rig, directory.path())).unwrap();
-    change(&host, "PUT", "/plugins/vwap", &vwap());
-    wait::until_true("the probation to be over", LIMIT, || {
+    assert_eq!(refused(&host, "PUT", "/plugins/vwap?probation=soon", &vwap()).status, 400);
+    change(&host, "PUT", "/plugins/vwap?probation=0", &vwap());
+    wait::until_true("the plugin to be accepted", LIMIT, || {
         host.json("/plugins/vwap").is_ok_and(|plugin| plugin["trial"].is_null())
     })
     .unwrap();
@@ -142,6 +143,8 @@ fn a_shadow_is_compared_and_promoted() {
     assert_eq!(change(&host, "DELETE", "/plugins/vwap/shadow", b"")["plugin"], "vwap");
     assert_eq!(fs::read(directory.path().join("vwap.wasm")).unwrap(), vwap());
 
+    let last = &host.json("/plugins/vwap").unwrap()["history"];
+    assert!(last.as_array().unwrap().iter().any(|swap| swap["longest_pause_ms"].is_u64()), "{last}");
     change(&host, "POST", "/plugins/vwap/shadow", &other(&vwap()));
     let promoted = change(&host, "POST", "/plugins/vwap/shadow/promote", b"");
     assert_eq!(promoted["digest"], json!(digest::of(&other(&vwap()))), "{promoted}");

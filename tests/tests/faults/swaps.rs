@@ -1,4 +1,4 @@
-//! Rows 15 and 19: plugins that are replaced under load, or that some trade kills.
+//! Rows 15, 19 and 20: plugins that are replaced under load, that are bad, or that some trade kills.
 //!
 //! The invariant: whatever is put into the directory, the windows of the running version stay exact.
 
@@ -11,6 +11,7 @@ use aggregator_tests::plugins_dir::{PluginsDir, hostile, variant};
 use aggregator_tests::redis_server::Memory;
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::Shape;
+use aggregator_tests::wait;
 use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
@@ -76,6 +77,73 @@ fn a_plugin_that_is_swapped_under_load_loses_and_doubles_nothing_by_token() {
 
 fn deeds(deeds: &str) -> String {
     format!(r#"{{"windows":["1min","5min","15min","30min","1hour"],"does":[{deeds}]}}"#)
+}
+
+/// Waits until so many bad versions have gone, and says how the last one did. Whether one is refused or rolled
+/// back depends on whether it fails before or after it is shown.
+fn wait_gone(host: &Host, count: f64) -> serde_json::Value {
+    wait::until_true("a bad version to go", LIMIT, || {
+        let ended = |result| host.metric(&swaps("hostile", result)).unwrap_or(0.0);
+        ended("refused") + ended("rolled_back") >= count
+    })
+    .unwrap();
+    let mut last = serde_json::Value::Null;
+    wait::until_true("its reason", LIMIT, || {
+        let Ok(status) = host.json("/plugins/hostile") else { return false };
+        last = status["history"][0].clone();
+        last["result"] != "swapped"
+    })
+    .unwrap();
+    last
+}
+
+#[test]
+fn bad_versions_leave_the_running_one_as_it_is() {
+    for number in 0..runs(1, 5) {
+        let run = &Run::new("20 bad plugins", seed(43, number), Shape::Arrays, Memory::Volatile);
+        let plugins = PluginsDir::new().unwrap();
+        let component = hostile(1).unwrap();
+        plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
+        plugins.put("hostile.wasm", &component).unwrap();
+        let settings = settings(run, &plugins, "2s").with("PLUGIN_DEADLINE", "300ms");
+        let pace = &Pace::default();
+        thread::scope(|scope| {
+            let load = Load::start(scope, run, pace, Duration::from_secs(20));
+            let host = Host::start(&settings).unwrap();
+            wait_serving(&host);
+            let mut gone = 0.0;
+            let mut expect = |file: &str, bytes: &[u8], words: &str| {
+                plugins.put(file, bytes).unwrap();
+                gone += 1.0;
+                let last = wait_gone(&host, gone);
+                let reason = last["reason"].as_str().unwrap_or_default();
+                assert!(reason.contains(words), "{last}");
+            };
+            expect("hostile.wasm", b"no component", "not a component");
+            expect("hostile.wasm", &component[..component.len() / 2], "");
+            plugins.put("hostile.wasm", &component).unwrap();
+            for (at, does, words) in [
+                (r#""import-state""#, r#""trap""#, "unreachable"),
+                (r#""import-state""#, r#""refuse""#, "reads state up to version"),
+                (r#""configure""#, r#""loop""#, "PLUGIN_DEADLINE"),
+                (r#""flush""#, r#""not-utf8","after":40"#, "not valid UTF-8"),
+                (r#""flush""#, r#""again","after":40"#, "more rows than"),
+                (r#""process""#, r#""loop","after":60"#, "PLUGIN_DEADLINE"),
+            ] {
+                let deed = format!(r#"{{"at":{at},"do":{does}}}"#);
+                expect("hostile.json", deeds(&deed).as_bytes(), words);
+            }
+            // A good one, with state of a later form.
+            let swapped = host.metric(&swaps("hostile", "swapped")).unwrap_or(0.0);
+            plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
+            plugins.put("hostile.wasm", &hostile(2).unwrap()).unwrap();
+            wait_swaps(&host, "hostile", "swapped", swapped + 1.0);
+            load.finish();
+            run.assert_exact(&[&host]);
+            run.assert_counted(&[&host], &[]);
+            assert_eq!(host.get("/health/live").unwrap().status, 200);
+        });
+    }
 }
 
 /// Trades of one token kill a plugin; all others count.

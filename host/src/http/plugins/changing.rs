@@ -4,12 +4,15 @@
 //! allow first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use aggregator_sdk::duration;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State as Extract};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::answer::{of_order, respond};
 use super::control::blocking;
@@ -21,20 +24,47 @@ use crate::plugin::catalog::DEFAULT_NAME;
 use crate::plugin::{Candidate, MAX_CONFIGURATION_BYTES, same_name};
 use crate::swap::Order;
 
+/// As `PLUGIN_PROBATION` allows.
+const LONGEST_PROBATION: Duration = Duration::from_secs(86_400);
+
+/// What may be asked for beside a component.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Wish {
+    /// Instead of `PLUGIN_PROBATION`; none with `0`.
+    probation: Option<String>,
+}
+
+/// How long a version is to be on probation, where that is asked for.
+fn probation(wish: Result<Query<Wish>, QueryRejection>) -> Result<Option<Duration>, Problem> {
+    const HINT: &str = "?probation= takes a duration such as 0, 30s or 10m, up to 24h";
+    let Query(wish) = wish.map_err(|error| Problem::bad(error.body_text(), HINT))?;
+    let Some(text) = wish.probation else {
+        return Ok(None);
+    };
+    let probation = duration::parse(&text).map_err(|error| Problem::bad(error.to_string(), HINT))?;
+    match probation <= LONGEST_PROBATION {
+        true => Ok(Some(probation)),
+        false => Err(Problem::bad(format!("{text} is longer than a day"), HINT)),
+    }
+}
+
 /// `PUT /plugins/{name}`
 pub(in crate::http) async fn put(
     Extract(state): Extract<Arc<State>>,
     name: Result<Path<String>, PathRejection>,
+    wish: Result<Query<Wish>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let control = state.plugins.control()?;
     let name = named(name)?;
+    let probation = probation(wish)?;
     let taken = control.take(&name, &headers, body).await?;
     let (conducting, plugin) = (Arc::clone(&control), name.clone());
     let work = async move {
         let candidate = taken.received.candidate().clone();
-        let outcome = conducting.order(&plugin, Order::Run(candidate)).await.map_err(of_order)?;
+        let outcome = conducting.order(&plugin, Order::Run(candidate, probation)).await.map_err(of_order)?;
         blocking(move || taken.received.publish()).await?;
         Ok(outcome)
     };
@@ -66,7 +96,7 @@ pub(in crate::http) async fn put_config(
     let candidate = Candidate { configuration: configuration.as_str().into(), ..lies };
     let (conducting, plugin) = (Arc::clone(&control), name.clone());
     let work = async move {
-        let outcome = conducting.order(&plugin, Order::Run(candidate)).await.map_err(of_order)?;
+        let outcome = conducting.order(&plugin, Order::Run(candidate, None)).await.map_err(of_order)?;
         let directory = conducting.directory.clone();
         blocking(move || directory.configure(&plugin, &configuration)).await?;
         Ok(outcome)
@@ -98,7 +128,7 @@ pub(in crate::http) async fn delete(
             true => {
                 let (directory, plugin) = (conducting.directory.clone(), plugin.clone());
                 match blocking(move || directory.candidate(&plugin)).await? {
-                    Some(built_in) => Order::Run(built_in),
+                    Some(built_in) => Order::Run(built_in, None),
                     None => Order::Unload(DEFAULT_NAME.to_owned()),
                 }
             }

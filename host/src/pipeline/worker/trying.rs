@@ -11,7 +11,7 @@ use super::super::carry::{Carried, Carry};
 use super::super::cell::{Cell, CellId, Sight};
 use super::super::cell_clock::Now;
 use super::super::checkpoint::Job;
-use super::super::comparison::{Comparison, Waiting};
+use super::super::comparison::{Comparison, Moment, Waiting};
 use super::super::shard::Shard;
 use super::super::trial::{Goal, Origin, Stage, Trial};
 use crate::store::Chunk;
@@ -26,12 +26,34 @@ pub(in super::super) struct Trying {
     carry: Option<Carry>,
     /// Rows that wait to be compared.
     waiting: Waiting,
+    pauses: Pauses,
+}
+
+/// How long the shard went without a batch meanwhile.
+#[derive(Default)]
+struct Pauses {
+    /// How many batches the shard had taken at the last look, and when a look first found so many.
+    batches: u64,
+    since_ms: Option<u64>,
+    longest_ms: u64,
+}
+
+impl Pauses {
+    fn look(&mut self, batches: u64, now_ms: u64) {
+        if let Some(since_ms) = self.since_ms.filter(|_| batches != self.batches) {
+            self.longest_ms = self.longest_ms.max(now_ms.saturating_sub(since_ms));
+        }
+        if self.since_ms.is_none() || batches != self.batches {
+            (self.batches, self.since_ms) = (batches, Some(now_ms));
+        }
+    }
 }
 
 impl Trying {
     pub(super) fn new(trial: Arc<Trial>, shard: u32) -> Self {
         trial.report(shard, Stage::Preparing);
-        Self { trial, stage: Stage::Preparing, new: None, carry: None, waiting: Waiting::default() }
+        let (waiting, pauses) = (Waiting::default(), Pauses::default());
+        Self { trial, stage: Stage::Preparing, new: None, carry: None, waiting, pauses }
     }
 
     /// Whether there is nothing left to do.
@@ -44,6 +66,7 @@ impl Trying {
         if self.is_over() {
             return false;
         }
+        self.pauses.look(shard.batches, now.monotonic_ms);
         if self.has_failed(shard) || self.trial.goal() == Goal::Abandon {
             self.abandon(shard);
             return true;
@@ -61,6 +84,8 @@ impl Trying {
 
     fn reach(&mut self, shard: u32, stage: Stage) {
         self.stage = stage;
+        let longest_ms = self.pauses.longest_ms;
+        self.trial.change(|reports| reports.longest_pause_ms = reports.longest_pause_ms.max(longest_ms));
         self.trial.report(shard, stage);
     }
 
@@ -241,22 +266,22 @@ impl Trying {
     }
 
     /// Compares rows of one of the two cells.
-    pub(in super::super) fn compare(&mut self, cell: &Cell, chunk: &Chunk) {
+    pub(in super::super) fn compare(&mut self, cell: &Cell, chunk: &Chunk, moment: Moment) {
         let Some(new) = self.compares(cell) else {
             return;
         };
         let mut found = Comparison::default();
         for (row, value) in chunk.values() {
-            self.waiting.take(new, chunk.clock_ms, &row.token, value, &mut found);
+            self.waiting.take(new, moment, &row.token, value, &mut found);
         }
         self.trial.change(|reports| reports.comparison.add(found));
     }
 
-    /// Notes that all rows of a cell were given at this T.
-    pub(in super::super) fn flushed(&mut self, cell: &Cell, clock_ms: i64) {
+    /// Notes that all rows of a cell were given at this moment.
+    pub(in super::super) fn flushed(&mut self, cell: &Cell, moment: Moment) {
         if self.compares(cell) == Some(true) {
             let mut found = Comparison::default();
-            self.waiting.give_up_before(clock_ms, &mut found);
+            self.waiting.give_up_before(moment, &mut found);
             if found.unmatched_rows > 0 {
                 self.trial.change(|reports| reports.comparison.add(found));
             }

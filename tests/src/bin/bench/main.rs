@@ -1,5 +1,5 @@
 //! The benchmark: how fast the release host empties a full topic, beside a bare native program and beside itself with
-//! its plugin linked natively, and how long a trade takes to be seen.
+//! its plugin linked natively, how long a trade takes to be seen, and what swaps of the plugin cost under load.
 //!
 //! Not a timed test: it prints one table and judges nothing but exactness, and whether a run counts. Ratios between the
 //! programs of one run are what matters; absolute figures depend on the machine. The invariant: every program reads the
@@ -8,6 +8,8 @@
 
 mod drain;
 mod latency;
+mod probe;
+mod swaps;
 mod table;
 
 use anyhow::Result;
@@ -56,6 +58,15 @@ struct Options {
     /// How long that load lasts, in seconds.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// Instead of draining: under that load (20,000 trades a second where none is named) so many swaps of the plugin.
+    #[arg(long, value_name = "COUNT")]
+    swaps: Option<u32>,
+    /// How many panes of state each token has before them, one a second.
+    #[arg(long, default_value_t = 1_500)]
+    panes: u64,
+    /// Swaps a second plugin instead, each version of which reads what the one before it wrote.
+    #[arg(long)]
+    migrate: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -115,9 +126,10 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let broker = Broker::start(&broker::Options { measured: true, proxied: false })?;
     for &shape in options.shapes() {
-        match options.latency {
-            Some(rate) => latency::measure(&options, &broker, shape, rate)?,
-            None => drain::measure(&options, &broker, shape)?,
+        match (options.swaps, options.latency) {
+            (Some(swaps), _) => swaps::measure(&options, &broker, shape, swaps)?,
+            (None, Some(rate)) => latency::measure(&options, &broker, shape, rate)?,
+            (None, None) => drain::measure(&options, &broker, shape)?,
         }
     }
     Ok(())

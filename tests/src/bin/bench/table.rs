@@ -60,6 +60,19 @@ fn medians(program: Program, drained: &[(Program, Drained)]) -> Option<Drained> 
     })
 }
 
+/// Latencies as a line.
+pub(crate) fn latencies(latencies_ms: &[f64]) -> String {
+    let of = |share| quantile(latencies_ms.to_vec(), share).unwrap_or(f64::NAN);
+    format!(
+        "{} probes, p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+        latencies_ms.len(),
+        of(0.5),
+        of(0.9),
+        of(0.99),
+        of(1.0)
+    )
+}
+
 /// A quantile by the nearest rank; none of nothing.
 pub(crate) fn quantile(mut figures: Vec<f64>, share: f64) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
