@@ -65,7 +65,12 @@ pub struct Shard {
     pub tokens: Tokens,
     /// One cell for each plugin.
     pub cells: Vec<Cell>,
-    horizon: Horizon,
+    pub(super) horizon: Horizon,
+    /// Tokens that the last cell has let go of outside of a flush: they leave the active list with the next.
+    pub(super) gone: Vec<Arc<str>>,
+    /// Numbers of tokens whose results are compared with the next flush, and where the next ones begin.
+    pub(super) sample: Vec<u32>,
+    pub(super) compared_to: u32,
     /// Where the live stream stands: for each partition its last mark, alone.
     live: BTreeMap<i32, Mark>,
     /// The share's distinct tokens with their rows, and the token of each row; kept for their memory.
@@ -87,6 +92,9 @@ impl Shard {
             tokens: Tokens::default(),
             cells,
             horizon: Horizon::longest(plugins),
+            gone: Vec::new(),
+            sample: Vec::new(),
+            compared_to: 0,
             live: BTreeMap::new(),
             share_tokens: Vec::new(),
             numbers: Vec::new(),
@@ -103,7 +111,8 @@ impl Shard {
 
     /// Drops a cell with all that it holds.
     pub(super) fn remove(&mut self, place: usize) {
-        self.cells.remove(place).release(&mut self.tokens);
+        let gone = self.cells.remove(place).release(&mut self.tokens);
+        self.gone.extend(gone);
         self.horizon = Horizon::longest(self.cells.iter().map(|cell| &cell.running));
     }
 
