@@ -3,8 +3,8 @@
 //! Right after a flush has given every changed row, the same clock is asked for rows of a few tokens once
 //! more. Nothing lies between, so these are what the last write of each token must have been, but for the
 //! clock in them. They travel behind all rows through the shard's writer, which reads what the store has at
-//! their turn: nothing that was written before is pending then, and nothing later was written. Not for
-//! choosing the tokens. Invariant: what differs here differs for a reason that is no delay.
+//! their turn: nothing that was written before is pending then, and nothing later was written. What was
+//! made before the store forgot is left out: all is written again then. Not for choosing the tokens. Invariant: what differs here differs for a reason that is no delay.
 
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ use crate::store::{Chunk, result_value};
 pub(super) struct Audit {
     /// The rows, as they would be written.
     pub(super) chunk: Box<Chunk>,
+    /// How often the store had forgotten when everything that it lacks was counted as changed.
+    pub(super) lineage: u64,
     /// Fields that hold the clock of a row's last write.
     clocks: Vec<String>,
 }
@@ -39,7 +41,7 @@ pub(super) struct Difference {
 /// Hands rows of some tokens to the writer to be compared, right after a flush that gave all rows, at the
 /// same clock. Returns tokens that turned out to be gone.
 pub(super) fn compare(
-    shard: u32,
+    (shard, lineage): (u32, u64),
     cell: &mut Cell,
     sample: &[u32],
     clock_ms: i64,
@@ -59,7 +61,7 @@ pub(super) fn compare(
     if let Some((chunk, _)) = flush::chunk(shard, cell, tokens, &table, clock_ms, &shared.rules) {
         let clocks = description.fields.iter().filter(|field| matches!(field.kind, Kind::Clock));
         let clocks = clocks.map(|field| field.name.clone()).collect();
-        writer.send(Outgoing::Audit(Audit { chunk, clocks }));
+        writer.send(Outgoing::Audit(Audit { chunk, lineage, clocks }));
     }
     let kept = cell.giving || (cell.settled && !shared.rules.trim);
     table.forgotten.iter().filter_map(|&number| cell.forgotten(number, kept, tokens)).collect()
@@ -110,7 +112,7 @@ mod tests {
         let mut chunk = Chunk::new(0, "aggregates".into(), true, 0, None);
         chunk.values.extend_from_slice(value);
         chunk.rows.push(Row { token: "a".into(), last_trade_ms: 0, end: value.len() });
-        Audit { chunk: Box::new(chunk), clocks: vec!["last_update".to_owned()] }
+        Audit { chunk: Box::new(chunk), lineage: 0, clocks: vec!["last_update".to_owned()] }
     }
 
     #[test]

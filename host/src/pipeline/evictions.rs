@@ -1,6 +1,6 @@
 //! Tokens that were forgotten for their memory, for as long as they would be incomplete if they came back.
 //!
-//! Not for choosing them. Invariant: bounded: of more than [`MOST`] the oldest evictions are no longer known.
+//! Not for choosing them. Invariant: bounded: of more than a million the oldest are no longer known.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -109,7 +109,8 @@ pub(super) fn flush(
         trials.iter_mut().for_each(|trial| trial.flushed(cell, clock_ms));
         if cell.sight == Sight::Visible && writer.has_room() {
             // Nothing else is changed now, and what was is with the writer: rows that must stand in the store.
-            gone.extend(audit::compare(shard.id, cell, &sample, clock_ms, &mut shard.tokens, writer, shared));
+            let of = (shard.id, shard.lineage);
+            gone.extend(audit::compare(of, cell, &sample, clock_ms, &mut shard.tokens, writer, shared));
         }
     }
     writer.owe_removals(gone);

@@ -71,6 +71,8 @@ pub struct Shard {
     /// Numbers of tokens whose results are compared with the next flush, and where the next ones begin.
     pub(super) sample: Vec<u32>,
     pub(super) compared_to: u32,
+    /// How often the store had forgotten when everything was last counted as changed for it.
+    pub(super) lineage: u64,
     /// Where the live stream stands: for each partition its last mark, alone.
     live: BTreeMap<i32, Mark>,
     /// The share's distinct tokens with their rows, and the token of each row; kept for their memory.
@@ -95,6 +97,7 @@ impl Shard {
             gone: Vec::new(),
             sample: Vec::new(),
             compared_to: 0,
+            lineage: 0,
             live: BTreeMap::new(),
             share_tokens: Vec::new(),
             numbers: Vec::new(),

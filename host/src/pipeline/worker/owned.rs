@@ -33,8 +33,6 @@ pub(super) struct Owned {
     pub(super) renewals: Option<Renewals>,
     /// The version of the changes that this shard has joined.
     changes_version: u64,
-    /// How often the store had forgotten when this shard last heard of it.
-    lineage: u64,
     /// Another process owns the shard.
     lost: bool,
 }
@@ -50,7 +48,6 @@ impl Owned {
             trials: Vec::new(),
             renewals: None,
             changes_version: 0,
-            lineage: 0,
             lost: false,
         }
     }
@@ -59,8 +56,8 @@ impl Owned {
     pub(super) fn hear(&mut self, shared: &Shared, now: Now) -> bool {
         let News { loaded, committed, reloaded, lineage, lost } = self.writer.news();
         self.lost = lost;
-        if lineage != self.lineage {
-            self.lineage = lineage;
+        if lineage != self.shard.lineage {
+            self.shard.lineage = lineage;
             self.start_over();
         } else {
             for cell in committed {
@@ -229,7 +226,8 @@ impl Owned {
             checkpoint::bound_removals(&mut self.shard.cells[index], &mut self.shard.tokens, shared.bounds);
             if let Some(piece) = piece {
                 let cell = self.shard.cells[index].id;
-                self.writer.send(Outgoing::Checkpoint { cell, lineage: self.lineage, piece });
+                let lineage = self.shard.lineage;
+                self.writer.send(Outgoing::Checkpoint { cell, lineage, piece });
             }
         }
     }

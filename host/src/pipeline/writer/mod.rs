@@ -241,7 +241,7 @@ impl Writer {
     /// Compares rows with what the store has; gives those that differ to be written. Where the store does not
     /// answer, or has forgotten more than these, there is nothing to compare.
     async fn compare(&mut self, audit: &mut Audit) -> Option<Outgoing> {
-        audit.chunk.owner = self.owner.filter(|_| !self.lost)?;
+        audit.chunk.owner = self.owner.filter(|_| !self.lost && audit.lineage == self.lineage)?;
         let stored = match self.context.store.results(&audit.chunk).await {
             Ok(stored) => stored,
             Err(error) => {
