@@ -20,6 +20,7 @@ use crate::health::{Health, LEFT_OUT, Part};
 use crate::http;
 use crate::kafka::{self, DeadLetterTopic, OutputTopic, Source};
 use crate::lease::{LeaseKeeper, Lost};
+use crate::maintenance::{self, Maintenance};
 use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
@@ -86,6 +87,7 @@ pub struct App {
     pipeline: Pipeline,
     /// None where plugins stay as they are.
     conductor: Option<Conductor>,
+    maintenance: Maintenance,
     dead_letters: Option<DeadLetterTopic>,
 }
 
@@ -128,13 +130,22 @@ impl App {
             }
             None => None,
         };
+        let maintenance = Maintenance::start(maintenance::Parts {
+            intake: pipeline.intake(),
+            orders: conductor.as_ref().map(Conductor::orders),
+            interval: config.maintenance.interval,
+            stale_threshold: config.maintenance.stale_threshold,
+            memory_limit: config.pipeline.memory_limit,
+        })
+        .map_err(internal)?;
         let started = Arc::new(AtomicBool::new(false));
         let changing = conductor.as_ref().map(|conductor| (conductor.orders(), directory));
         let state = http::State::new(pipeline.intake(), Arc::clone(&started), changing).map_err(internal)?;
+        let state = state.kept_by(maintenance.requests(), config.pipeline.memory_limit);
         let server = runtime
             .block_on(http::Server::bind(&config.http, state))
             .map_err(|error| AppError::Unavailable(error.to_string()))?;
-        Ok(Self { config, runtime, shared, server, started, pipeline, conductor, dead_letters })
+        Ok(Self { config, runtime, shared, server, started, pipeline, conductor, maintenance, dead_letters })
     }
 
     /// Where HTTP listens.
@@ -166,8 +177,9 @@ impl App {
         let keeper = terms.keeper;
         tracing::info!(signal, "Draining");
         let began = Instant::now();
-        let mut conductor = self.conductor;
+        let (mut conductor, mut maintenance) = (self.conductor, self.maintenance);
         conductor.iter_mut().for_each(Conductor::stop);
+        maintenance.stop();
 
         if let Some(term) = &mut term {
             term.source.stop_reading();
@@ -180,6 +192,7 @@ impl App {
                 drop(self.runtime.block_on(release));
             }
         }
+        drop(maintenance);
         drop(conductor);
         sampling.abort();
         drop(end_http);
@@ -325,6 +338,7 @@ fn conductor(
         records,
         running: candidates.into_iter().zip(running).collect(),
         probation: config.plugins.probation,
+        memory_limit: config.pipeline.memory_limit,
         files: Some(files),
         intake,
     })

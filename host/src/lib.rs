@@ -17,6 +17,7 @@ pub mod http;
 pub mod kafka;
 pub mod lease;
 pub mod log;
+pub mod maintenance;
 pub mod metrics;
 pub mod pipeline;
 pub mod plugin;

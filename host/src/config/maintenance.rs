@@ -11,13 +11,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "MAINTENANCE_INTERVAL",
         "60s",
-        "How often Redis is compared with memory: 100ms to 24h. (Not used yet.)",
+        "How often what stands in Redis is looked after: 100ms to 24h.",
     ),
     Setting::new(
         "STALE_THRESHOLD",
         "5m",
         "A token whose windows should have moved and that was not written for so long is written \
-         again: 100ms to 24h. (Not used yet.)",
+         again: 100ms to 24h.",
     ),
 ];
 

@@ -55,7 +55,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "MEMORY_LIMIT_MB",
         "0",
         "The most memory of all plugins together, in MiB; above it the tokens that have not traded \
-         for longest are forgotten. 0: no limit. (Not used yet.)",
+         for longest are forgotten. 0: no limit.",
     ),
 ];
 

@@ -5,15 +5,23 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State as Extract;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::State;
+use super::problem::Problem;
 use crate::clock::rfc3339;
+use crate::maintenance::Requests;
 use crate::metrics::Process;
 use crate::pipeline::{Mode, Tuning};
+
+/// How long giving memory back may take until the answer says that it goes on.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(8);
 
 /// `GET /performance`
 pub(super) async fn performance(Extract(state): Extract<Arc<State>>) -> Json<Value> {
@@ -29,6 +37,7 @@ pub(super) async fn performance(Extract(state): Extract<Arc<State>>) -> Json<Val
             "heap_sys_mb": mib(process.data_bytes),
             "resident_mb": mib(process.resident_bytes),
             "plugin_memory_mb": mib(plugin_bytes as u64),
+            "plugin_memory_limit_mb": state.memory_limit.map(mib),
             "plugin_instances": cells,
         },
         "runtime": {
@@ -41,7 +50,45 @@ pub(super) async fn performance(Extract(state): Extract<Arc<State>>) -> Json<Val
             "uptime_seconds": state.uptime().as_secs_f64(),
         },
         "tuning": tuning(&state.tuning),
+        "maintenance": state.metrics.maintenance.counts(),
     }))
+}
+
+/// `POST /performance/gc`
+pub(super) async fn gc(Extract(state): Extract<Arc<State>>) -> Result<Response, Problem> {
+    let busy = || {
+        Problem::unavailable(
+            "memory is being given back already, or the service ends",
+            "try again in a moment",
+        )
+    };
+    let asked = state.giving_back.as_ref().and_then(Requests::give_back).ok_or_else(busy)?;
+    let Ok(answer) = tokio::time::timeout(GIVEN_BACK_WITHIN, asked).await else {
+        let body = json!({
+            "status": "running",
+            "message": "instances are being made anew; GET /performance shows what the plugins take",
+        });
+        return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
+    };
+    let given = answer.map_err(|_| busy())?;
+    let (before, after) = (given.before, given.after);
+    let freed = before.anonymous_bytes.saturating_sub(after.anonymous_bytes);
+    Ok(Json(json!({
+        "status": "completed",
+        "stats": {
+            "heap_before_mb": mib(before.anonymous_bytes),
+            "heap_after_mb": mib(after.anonymous_bytes),
+            "memory_freed_mb": mib(freed),
+            "gc_duration_ms": given.took.as_secs_f64() * 1e3,
+            "resident_before_mb": mib(before.resident_bytes),
+            "resident_after_mb": mib(after.resident_bytes),
+            "plugin_memory_before_mb": mib(given.plugins_before_bytes as u64),
+            "plugin_memory_after_mb": mib(given.plugins_after_bytes as u64),
+            "instances_recreated": given.recreated,
+            "allocator_trimmed": given.trimmed,
+        },
+    }))
+    .into_response())
 }
 
 /// `POST /performance/optimize/throughput`

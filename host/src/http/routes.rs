@@ -143,6 +143,15 @@ fn performance_routes() -> Vec<Route> {
             get(performance::performance),
             "How hard the service works, and how it is tuned.",
         ),
+        Route {
+            statuses: &[(202, "It goes on"), (503, "It is under way already")],
+            ..change(
+                Method::POST,
+                "/performance/gc",
+                post(performance::gc),
+                "Has memory given back: instances made anew with their state, the allocator's reserve returned.",
+            )
+        },
         change(
             Method::POST,
             "/performance/optimize/throughput",

@@ -14,8 +14,10 @@ use super::plugins::Plugins;
 use super::problem::Problem;
 use crate::clock::WallClock;
 use crate::health::Health;
+use crate::maintenance::Requests;
 use crate::metrics::Metrics;
 use crate::pipeline::board::{Board, ShardStatus};
+use crate::pipeline::evictions::Evictions;
 use crate::pipeline::rejections::Rejections;
 use crate::pipeline::status::{Sort, TokenStatus};
 use crate::pipeline::{Intake, Tuning};
@@ -46,6 +48,12 @@ pub struct State {
     pub(super) shapes: Shapes,
     pub(super) workers: usize,
     pub(super) tuning: Arc<Tuning>,
+    /// Tokens that lack trades.
+    pub(super) evictions: Arc<Evictions>,
+    /// Where memory is asked to be given back; none where nobody hears it.
+    pub(super) giving_back: Option<Requests>,
+    /// The most linear memory of all visible cells; none for no limit.
+    pub(super) memory_limit: Option<u64>,
     /// How plugins are, and what may be done with them.
     pub(super) plugins: Plugins,
     /// Whether reading has begun.
@@ -103,6 +111,9 @@ impl State {
             shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),
             workers: shared.layout.workers,
             tuning: Arc::clone(&shared.tuning),
+            evictions: Arc::clone(&shared.evictions),
+            giving_back: None,
+            memory_limit: None,
             plugins: Plugins::of(&shared, changing)?,
             started,
             begun: Instant::now(),
@@ -110,6 +121,19 @@ impl State {
             listing: Arc::new(move |limit, sort| intake.tokens(limit, sort)),
             listings: Arc::new(Semaphore::new(LISTINGS)),
         })
+    }
+
+    /// The same with what looks after memory.
+    #[must_use]
+    pub fn kept_by(self, giving_back: Requests, memory_limit: Option<u64>) -> Self {
+        Self { giving_back: Some(giving_back), memory_limit, ..self }
+    }
+
+    /// Until which T a token lacks trades since it was once forgotten for its memory; none when it lacks none.
+    pub(super) fn incomplete_until_ms(&self, address: &str) -> Option<i64> {
+        let until_ms = self.evictions.incomplete_until(address)?;
+        let clock_ms = self.board.shards().into_values().filter_map(|shard| shard.clock_ms).min();
+        clock_ms.is_none_or(|clock_ms| clock_ms < until_ms).then_some(until_ms)
     }
 
     /// The first tokens that are alive.

@@ -64,6 +64,9 @@ fn state() -> State {
             }]
         }),
         workers: 2,
+        evictions: Arc::default(),
+        giving_back: None,
+        memory_limit: None,
         tuning: Arc::new(Tuning::new(Duration::from_millis(100))),
         plugins: Plugins::fixed(Vec::new),
         started: Arc::new(AtomicBool::new(true)),

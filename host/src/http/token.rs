@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::State;
 use super::problem::Problem;
 use super::state::ResultShape;
+use crate::clock::rfc3339;
 use crate::store::{Action, StoreError, TokenResults};
 
 /// No trade with a longer address is taken.
@@ -25,6 +26,9 @@ const ADDRESS_BYTES: usize = 128;
 struct Answer<'a> {
     token: &'a str,
     last_update: Option<&'a str>,
+    /// Some trades of its windows are missing until then, since it was forgotten for its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete_until: Option<String>,
     results: Results<'a>,
 }
 
@@ -48,6 +52,7 @@ pub(super) async fn token(
     let answer = Answer {
         token: &address,
         last_update: found.last_update.as_deref(),
+        incomplete_until: state.incomplete_until_ms(&address).map(rfc3339::text),
         results: Results { found: &found, shapes: &shapes },
     };
     Ok(Json(answer).into_response())

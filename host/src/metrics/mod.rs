@@ -5,6 +5,7 @@
 
 mod ancestor;
 mod checkpoints;
+mod maintenance;
 mod observed;
 mod open_metrics;
 mod plugin_events;
@@ -21,6 +22,7 @@ use prometheus::{
     TextEncoder,
 };
 
+pub use maintenance::{Leftover, MaintenanceCounts, MaintenanceNumbers};
 pub use observed::Observed;
 pub use plugin_events::PluginEvents;
 pub use plugins::PluginNumbers;
@@ -63,6 +65,8 @@ pub struct Metrics {
     /// `aggregator_admin_refused_total`: requests to change something that were not allowed to.
     pub admin_refused: IntCounter,
     checkpoints: CheckpointNumbers,
+    /// What maintenance finds and does.
+    pub maintenance: MaintenanceNumbers,
     regressions: Regressions,
     observed: ObservedGauges,
     /// Gauges and counters that plugins declare.
@@ -162,6 +166,7 @@ impl Metrics {
                 "Requests to change something that were not allowed to",
             )?,
             checkpoints: CheckpointNumbers::new(&make)?,
+            maintenance: MaintenanceNumbers::new(&make)?,
             regressions: Regressions::new(&make)?,
             observed: ObservedGauges::new(&make)?,
             plugins: PluginNumbers::default(),

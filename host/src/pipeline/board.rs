@@ -49,6 +49,8 @@ pub struct ShardStatus {
     pub epoch: Option<u64>,
     /// Linear memory of all its plugin instances.
     pub memory_bytes: usize,
+    /// The part of it that is not of hidden cells.
+    pub visible_memory_bytes: usize,
     /// Its cells.
     pub cells: Vec<CellStatus>,
     /// When its oldest checkpoint was stored, in monotonic milliseconds, for each of its cells.

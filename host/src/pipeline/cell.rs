@@ -14,6 +14,7 @@ use super::cell_clock::{CellClock, Now};
 use super::checkpoint::{Job, StatePage};
 use super::recovery::Recovery;
 use super::tokens::Tokens;
+use super::upkeep::Written;
 use crate::config::ClockMode;
 use crate::plugin::catalog::Running;
 use crate::plugin::contract::{Batch, EntriesParam, NewToken, Page, RemovalsParam, Table, TextColumnParam};
@@ -58,7 +59,7 @@ pub enum Sight {
 
 /// What a cell has to do with a token number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Knowledge {
+pub(super) enum Knowledge {
     /// Nothing.
     #[default]
     None,
@@ -105,8 +106,14 @@ pub struct Cell {
     pub(super) giving: bool,
     /// None while the plugin has failed.
     pub(super) instance: Option<Box<dyn Instance>>,
+    /// It is to take another cell's place; until then its rows are drained apart.
+    pub(super) apart: bool,
+    /// What the instance took when it was made and had got its state.
+    pub(super) lean_bytes: usize,
+    /// By token number: when its row was handed over.
+    pub(super) written: Vec<Written>,
     /// By token number.
-    known: Vec<Knowledge>,
+    pub(super) known: Vec<Knowledge>,
     /// Numbers that are [`Knowledge::Parting`], or were until the token came back.
     parting: Vec<u32>,
 }
@@ -132,7 +139,10 @@ impl Cell {
             lag: None,
             settled: false,
             giving: false,
+            apart: false,
+            lean_bytes: instance.memory_bytes(),
             instance: Some(instance),
+            written: Vec::new(),
             known: Vec::new(),
             parting: Vec::new(),
         }
@@ -159,6 +169,7 @@ impl Cell {
                 instance.import_state(state_version, &new_tokens, entries, removed)
             })?;
         }
+        self.is_lean();
         Ok(())
     }
 
@@ -355,6 +366,7 @@ impl Cell {
 
     /// Counts all tokens as changed.
     pub fn touch_all(&mut self, tokens: &mut Tokens) {
+        self.written.clear();
         let touched = self.instance.as_mut().map_or(Ok(()), |instance| instance.touch(None));
         if let Err(error) = touched {
             self.fail(error, tokens);
@@ -378,6 +390,9 @@ impl Cell {
     pub fn forgotten(&mut self, number: u32, until_saved: bool, tokens: &mut Tokens) -> Option<Arc<str>> {
         let known = self.known.get_mut(number as usize).filter(|known| **known == Knowledge::Known)?;
         *known = Knowledge::Parting;
+        if let Some(written) = self.written.get_mut(number as usize) {
+            *written = Written::default();
+        }
         let gone = tokens.forget(number);
         match until_saved {
             true => self.parting.push(number),
@@ -440,18 +455,22 @@ impl Cell {
         self.instance.as_ref().map_or(0, |instance| instance.memory_bytes())
     }
 
-    /// Drops the instance with all that it holds.
-    pub(super) fn release(&mut self, tokens: &mut Tokens) {
+    /// Drops the instance with all that it holds; returns the addresses that no cell knows any more.
+    #[must_use]
+    pub(super) fn release(&mut self, tokens: &mut Tokens) -> Vec<Arc<str>> {
         self.instance = None;
         self.parting.clear();
-        for (number, known) in std::mem::take(&mut self.known).into_iter().enumerate() {
+        self.written.clear();
+        let mut gone = Vec::new();
+        for (number, known) in (0..).zip(std::mem::take(&mut self.known)) {
             if known == Knowledge::Known {
-                tokens.forget(number as u32);
+                gone.extend(tokens.forget(number));
             }
             if known != Knowledge::None {
-                tokens.release(number as u32);
+                tokens.release(number);
             }
         }
+        gone
     }
 }
 

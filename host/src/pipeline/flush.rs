@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use super::audit;
 use super::cell::{Cell, Sight};
 use super::cell_clock::Now;
 use super::comparison::Moment;
@@ -14,6 +15,7 @@ use super::tokens::Tokens;
 use super::worker::Trying;
 use super::writer::{Outgoing, WriterHandle};
 use crate::config::{ClockMode, Encoding};
+use crate::plugin::catalog::Running;
 use crate::plugin::contract::Table;
 use crate::results::{Ancestor, Message};
 use crate::store::{Chunk, Row};
@@ -57,8 +59,9 @@ pub(super) fn flush(
     now: Now,
 ) -> Flushed {
     writer.pay_removals(shard);
-    let mut gone = Vec::new();
-    for cell in &mut shard.cells {
+    let mut gone = std::mem::take(&mut shard.gone);
+    let sample = std::mem::take(&mut shard.sample);
+    for cell in shard.cells.iter_mut().filter(|cell| !cell.apart) {
         let Some(clock_ms) = cell.clock.advance(now) else {
             continue;
         };
@@ -84,6 +87,9 @@ pub(super) fn flush(
                 break;
             };
             let rows = visible_rows(shard.id, cell, &shard.tokens, &table, moment, trials, shared);
+            if rows.is_some() {
+                cell.note_written(&table.tokens, clock_ms, now);
+            }
             // A removal is kept for the checkpoint, or for the new version, that must hear of it.
             let kept = cell.giving || (cell.settled && !shared.rules.trim);
             let forget = |&number: &u32| cell.forgotten(number, kept, &mut shard.tokens);
@@ -105,6 +111,11 @@ pub(super) fn flush(
             cell.let_go(&mut shard.tokens);
         }
         trials.iter_mut().for_each(|trial| trial.flushed(cell, moment));
+        if cell.sight == Sight::Visible && writer.has_room() {
+            // Nothing else is changed now, and what was is with the writer: rows that must stand in the store.
+            let of = (shard.id, shard.lineage);
+            gone.extend(audit::compare(of, cell, &sample, clock_ms, &mut shard.tokens, writer, shared));
+        }
     }
     writer.owe_removals(gone);
     if writer.finish_flush(shard, smallest_vector(&shard.cells)) { Flushed::Done } else { Flushed::More }
@@ -151,8 +162,16 @@ fn may_show(cell: &Cell, shared: &Shared, now: Now) -> bool {
     too_long
 }
 
+/// How long the keys of a plugin's results live; none: for ever.
+pub(super) fn ttl_ms(running: &Running, rules: &FlushRules) -> Option<u64> {
+    match rules.clock {
+        ClockMode::Wall => Some(running.settings.horizon_ms + TTL_SLACK_MS),
+        ClockMode::Event => None,
+    }
+}
+
 /// The rows of a table as a chunk, and as messages of the Kafka output; none where there is no row.
-fn chunk(
+pub(super) fn chunk(
     shard: u32,
     cell: &Cell,
     tokens: &Tokens,
@@ -160,12 +179,8 @@ fn chunk(
     clock_ms: i64,
     rules: &FlushRules,
 ) -> Option<(Box<Chunk>, Vec<Message>)> {
-    let settings = &cell.running.settings;
     let leading = *cell.result_key == *LEADING_KEY;
-    let ttl_ms = match rules.clock {
-        ClockMode::Wall => Some(settings.horizon_ms + TTL_SLACK_MS),
-        ClockMode::Event => None,
-    };
+    let ttl_ms = ttl_ms(&cell.running, rules);
     let mut chunk = Chunk::new(shard, Arc::clone(&cell.result_key), leading, clock_ms, ttl_ms);
     let mut messages = Vec::new();
     for (index, &number) in table.tokens.iter().enumerate() {

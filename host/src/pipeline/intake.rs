@@ -15,6 +15,7 @@ use super::lane::{self, Front, LaneSender, Waker};
 use super::route::Layout;
 use super::status::{self, Sort, TokenStatus};
 use super::trial::{Goal, Trial};
+use super::upkeep::Upkeep;
 use super::worker::{Assignment, Event, Resume, WorkerHandle};
 use super::{Shared, columns};
 use crate::config::Partitioning;
@@ -239,6 +240,11 @@ impl Intake {
     /// Has every result written again; false where a worker had no room for that.
     pub fn touch_all(&self) -> bool {
         self.workers.iter().all(|worker| worker.offer(Event::Touch))
+    }
+
+    /// Asks something of a shard, for maintenance. Waits for room.
+    pub fn keep(&self, shard: u32, upkeep: Upkeep) {
+        self.workers[self.shared.layout.worker(shard)].send(Event::Upkeep { shard, upkeep });
     }
 
     /// What the workers share.

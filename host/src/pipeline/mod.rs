@@ -10,6 +10,7 @@
 //! and `writer` how results leave. State is saved by `checkpoint` and fetched by `load`. Invariant:
 //! nothing here knows Kafka, wasmtime, Redis or HTTP.
 
+mod audit;
 pub mod batch;
 pub mod board;
 mod carry;
@@ -18,6 +19,7 @@ mod cell;
 mod cell_clock;
 mod checkpoint;
 pub mod comparison;
+pub mod evictions;
 mod flush;
 mod intake;
 mod kept;
@@ -27,6 +29,7 @@ pub mod parcel;
 pub mod quarantine;
 mod recovery;
 pub mod rejections;
+mod renewal;
 mod route;
 mod shard;
 mod source_clock;
@@ -35,6 +38,7 @@ mod throughput;
 mod tokens;
 pub mod trial;
 mod tuning;
+pub mod upkeep;
 mod worker;
 mod writer;
 
@@ -63,6 +67,7 @@ use crate::trade;
 use batch::Feed;
 use board::Board;
 use catch_up::Demands;
+use evictions::Evictions;
 use lane::Front;
 use quarantine::Quarantine;
 use rejections::Rejections;
@@ -106,6 +111,8 @@ pub struct Shared {
     pub demands: Arc<Demands>,
     /// Trades that some plugin cannot survive.
     pub quarantine: Quarantine,
+    /// Tokens that were forgotten for their memory.
+    pub evictions: Arc<Evictions>,
     /// What the writers share.
     pub writing: Arc<WriterContext>,
     /// Where the writers run.
@@ -178,6 +185,7 @@ impl Shared {
             catch_up_front: Front::new(align_ms),
             demands: Arc::default(),
             quarantine: Quarantine::default(),
+            evictions: Arc::default(),
             writing: parts.writing,
             runtime: parts.runtime,
             revoke_deadline: parts.revoke_deadline,

@@ -172,7 +172,8 @@ impl Cell {
             plugin = self.running.name(), stage = %error.stage, row = error.row, reason = %error.reason,
             "Plugin failed"
         );
-        self.release(tokens);
+        // They are put back with its checkpoint, or removed as leftovers where nothing brings them again.
+        drop(self.release(tokens));
         self.lag = None;
         self.giving = false;
         self.job = Job::default();
@@ -221,7 +222,7 @@ impl Cell {
             // State that the plugin refuses is left: it begins with nothing and reads the horizon again.
             Err(refused) if refused.stage == Stage::Import => {
                 tracing::warn!(plugin = self.running.name(), reason = %refused.reason, "State refused; begins with nothing");
-                self.release(tokens);
+                drop(self.release(tokens));
                 self.clock.rewind(None);
                 if let Err(error) = self.renew() {
                     self.fail(error, tokens);

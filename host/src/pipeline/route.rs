@@ -34,6 +34,19 @@ impl Layout {
         }
     }
 
+    /// The shard that a token belongs to, whatever partition it comes from; none where the producer decides.
+    pub fn home(&self, hash: u64) -> Option<u32> {
+        match self.partitioning {
+            Partitioning::Shuffle | Partitioning::Repartition => Some((hash % u64::from(self.shards)) as u32),
+            Partitioning::ByToken => None,
+        }
+    }
+
+    /// Whether a shard is none of this layout, so that no host has it.
+    pub fn has_vanished(&self, shard: u32) -> bool {
+        self.partitioning != Partitioning::ByToken && shard >= self.shards
+    }
+
     /// The worker that owns a shard.
     pub fn worker(&self, shard: u32) -> usize {
         shard as usize % self.workers

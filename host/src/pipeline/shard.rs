@@ -67,7 +67,14 @@ pub struct Shard {
     pub cells: Vec<Cell>,
     /// How many batches it has taken, its cells as far as they follow.
     pub(super) batches: u64,
-    horizon: Horizon,
+    pub(super) horizon: Horizon,
+    /// Tokens that the last cell has let go of outside of a flush: they leave the active list with the next.
+    pub(super) gone: Vec<Arc<str>>,
+    /// Numbers of tokens whose results are compared with the next flush, and where the next ones begin.
+    pub(super) sample: Vec<u32>,
+    pub(super) compared_to: u32,
+    /// How often the store had forgotten when everything was last counted as changed for it.
+    pub(super) lineage: u64,
     /// Where the live stream stands: for each partition its last mark, alone.
     live: BTreeMap<i32, Mark>,
     /// The share's distinct tokens with their rows, and the token of each row; kept for their memory.
@@ -90,6 +97,10 @@ impl Shard {
             cells,
             batches: 0,
             horizon: Horizon::longest(plugins),
+            gone: Vec::new(),
+            sample: Vec::new(),
+            compared_to: 0,
+            lineage: 0,
             live: BTreeMap::new(),
             share_tokens: Vec::new(),
             numbers: Vec::new(),
@@ -106,7 +117,8 @@ impl Shard {
 
     /// Drops a cell with all that it holds.
     pub(super) fn remove(&mut self, place: usize) {
-        self.cells.remove(place).release(&mut self.tokens);
+        let gone = self.cells.remove(place).release(&mut self.tokens);
+        self.gone.extend(gone);
         self.horizon = Horizon::longest(self.cells.iter().map(|cell| &cell.running));
     }
 

@@ -77,12 +77,13 @@ pub fn post(shared: &Shared, worker: usize, shard: &Shard) {
     let leading = shard.cells.iter().find(|cell| *cell.result_key == *super::flush::LEADING_KEY);
     let clock_ms = leading.or(shard.cells.first()).and_then(|cell| cell.clock.now_ms());
     let cells: Vec<CellStatus> = shard.cells.iter().map(cell_status).collect();
-    let tokens = shard.tokens.len();
+    let (tokens, visible_memory_bytes) = (shard.tokens.len(), shard.visible_memory_bytes());
     shared.board.shard(shard.id, |status| {
         status.clock_ms = clock_ms;
         status.tokens = tokens;
         status.worker = worker;
         status.memory_bytes = cells.iter().map(|cell| cell.memory_bytes).sum();
+        status.visible_memory_bytes = visible_memory_bytes;
         status.cells = cells;
     });
     for cell in &shard.cells {

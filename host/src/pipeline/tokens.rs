@@ -27,6 +27,13 @@ pub struct Token {
     period: u64,
 }
 
+impl Token {
+    /// xxh3-64 of its address.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
 /// The dictionary of a shard.
 #[derive(Debug, Default)]
 pub struct Tokens {
@@ -171,6 +178,27 @@ impl Tokens {
     pub fn iter(&self) -> impl Iterator<Item = &Token> {
         self.entries.iter().flatten().filter(|token| token.knowers > 0)
     }
+
+    /// The same with their numbers, from a number on.
+    pub fn numbered_from(&self, first: u32) -> impl Iterator<Item = (u32, &Token)> {
+        let entries = self.entries.get(first as usize..).unwrap_or_default();
+        let numbered = (first..).zip(entries);
+        numbered
+            .filter_map(|(number, token)| Some((number, token.as_ref().filter(|token| token.knowers > 0)?)))
+    }
+
+    /// Gives back the memory of numbers at the end that stand for nothing. From then on small numbers are
+    /// given first.
+    pub fn compact(&mut self) {
+        while self.entries.pop_if(|entry| entry.is_none()).is_some() {}
+        self.entries.shrink_to_fit();
+        let end = self.entries.len();
+        self.free.retain(|number| (*number as usize) < end);
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        self.free.shrink_to_fit();
+        let entries = &self.entries;
+        self.numbers.shrink_to_fit(|&number| entries[number as usize].as_ref().map_or(0, |known| known.hash));
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +232,23 @@ mod tests {
         assert!(!tokens.is_alive("a"));
         assert_eq!((tokens.len(), tokens.iter().count()), (0, 0));
         assert_eq!(&*tokens.get(a).unwrap().text, "a");
+    }
+
+    #[test]
+    fn a_compacted_dictionary_keeps_its_tokens_and_gives_small_numbers_first() {
+        let mut tokens = Tokens::default();
+        let names: Vec<String> = (0..100).map(|name| name.to_string()).collect();
+        let numbers: Vec<u32> = names.iter().map(|name| tokens.intern_text(name)).collect();
+        numbers.iter().for_each(|&number| tokens.hold(number));
+        for (at, &number) in numbers.iter().enumerate() {
+            if !matches!(at, 3 | 40) {
+                tokens.release(number);
+            }
+        }
+        tokens.compact();
+        assert_eq!((tokens.entries.len(), tokens.free.len()), (41, 39));
+        assert_eq!((tokens.intern_text("3"), tokens.intern_text("40")), (numbers[3], numbers[40]));
+        assert_eq!(tokens.intern_text("new"), 0);
     }
 
     #[test]

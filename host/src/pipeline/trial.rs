@@ -218,6 +218,14 @@ impl Changes {
         self.with(|inner| inner.trials.clone())
     }
 
+    /// Whether a plugin of this name runs or is tried.
+    pub fn has(&self, name: &str) -> bool {
+        self.with(|inner| {
+            let tried = inner.trials.iter().map(|trial| &trial.running);
+            inner.running.iter().chain(tried).any(|running| running.name() == name)
+        })
+    }
+
     /// Plugins that are to go.
     pub(super) fn leaving(&self) -> BTreeSet<String> {
         self.with(|inner| inner.leaving.clone())

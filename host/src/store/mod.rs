@@ -25,6 +25,7 @@ mod redis;
 mod service;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub use self::owner::Owner;
 pub use self::plugins::{CHUNK_BYTES, PluginRecord, PluginVersion, Switched};
 pub use self::redis::RedisStore;
 pub use self::service::{LayoutRecord, Lease};
+pub use self::upkeep::{CheckpointPiece, Found, REMOVED_AT_ONCE, Removal, Sweep};
 use crate::config;
 
 /// A store of results.
@@ -61,6 +63,14 @@ pub struct TokenResults {
     pub last_update: Option<String>,
     /// Result key to value.
     pub results: BTreeMap<Arc<str>, serde_json::Value>,
+}
+
+/// Reads a stored result, whatever its encoding.
+///
+/// # Errors
+/// When it is none that this service writes.
+pub fn result_value(key: &str, bytes: &[u8]) -> Result<serde_json::Value, StoreError> {
+    decode::value(key, bytes)
 }
 
 impl Store {
@@ -339,6 +349,74 @@ impl Store {
         match self {
             Self::Redis(store) => store.component(plugin, version).await,
             Self::Memory(store) => store.component(plugin, version).await,
+        }
+    }
+
+    /// Walks one step over the active list; gives tokens, and the cursor of the next step, 0 at the end.
+    /// Every token that stays on the list is met at least once.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn walk_active(&self, cursor: u64) -> Result<(Vec<String>, u64), StoreError> {
+        match self {
+            Self::Redis(store) => store.walk_active(cursor).await,
+            Self::Memory(store) => store.walk_active().await,
+        }
+    }
+
+    /// Walks one step over all keys, as [`Store::walk_active`] does over the list.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn walk(&self, cursor: u64) -> Result<(Found, u64), StoreError> {
+        match self {
+            Self::Redis(store) => store.walk(cursor).await,
+            Self::Memory(store) => store.walk().await,
+        }
+    }
+
+    /// Whether a piece of a checkpoint stays until somebody removes it.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn is_permanent(&self, piece: &CheckpointPiece) -> Result<bool, StoreError> {
+        match self {
+            Self::Redis(store) => store.is_permanent(piece).await,
+            // Pages that no commit names go with the next one.
+            Self::Memory(_) => Ok(piece.place.is_none()),
+        }
+    }
+
+    /// Reads what stands in the place of each of a chunk's rows, if its owner still owns the shard.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn results(&self, chunk: &Chunk) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        match self {
+            Self::Redis(store) => store.results(chunk).await,
+            Self::Memory(store) => store.results(chunk).await,
+        }
+    }
+
+    /// Removes results of tokens, if the owner still owns the shard.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn remove(&self, removal: &Removal) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.remove(removal).await,
+            Self::Memory(store) => store.remove(removal).await,
+        }
+    }
+
+    /// Removes pieces of checkpoints, if the owner still owns its shard.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn sweep(&self, sweep: &Sweep) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.sweep(sweep).await,
+            Self::Memory(store) => store.sweep(sweep).await,
         }
     }
 }

@@ -59,6 +59,7 @@ pub(super) struct Work {
     pub(super) workshop: Workshop,
     pub(super) records: Records,
     pub(super) probation: Duration,
+    pub(super) memory_limit: Option<u64>,
     /// Kept so that it watches; its changes come through the receiver.
     _watcher: Option<Watcher>,
     files: Receiver<FileChange>,
@@ -88,6 +89,7 @@ impl Work {
             workshop: parts.workshop,
             records: parts.records,
             probation: parts.probation,
+            memory_limit: parts.memory_limit,
             _watcher: watcher,
             files,
             board,
@@ -141,6 +143,10 @@ impl Work {
             Order::Promote(name) => self.promote(&canonical(&name), answer),
             Order::DropShadow(name) => self.drop_shadow(&canonical(&name), answer),
             Order::Rollback(name) => self.roll_back(&canonical(&name), answer),
+            Order::MakeRoom => {
+                let told = if self.make_room() { Told::Swapped } else { Told::Unchanged };
+                tell(answer, Ok(told));
+            }
             Order::Adopt => {
                 let adopted = self.adopt();
                 tell(answer, adopted);

@@ -16,7 +16,7 @@ use super::{OrderError, Told};
 use crate::pipeline::Intake;
 use crate::pipeline::trial::{Goal, Origin, Stage, Trial};
 use crate::plugin::catalog::{Running, result_keys};
-use crate::plugin::{PluginError, Refusal, Stage as CallStage};
+use crate::plugin::{PluginError, Refusal, Stage as CallStage, same_name};
 
 /// How long state may take to be carried.
 const CARRIED_WITHIN: Duration = Duration::from_secs(120);
@@ -81,7 +81,50 @@ impl Work {
         let runs = self.plugins.get(name).is_some_and(|kept| kept.current.is_some());
         let origin = if runs { Origin::Carried } else { Origin::Backfill };
         change.running = Some(running);
+        if let Some(ended) = self.has_no_room(name) {
+            return end(change, ended);
+        }
         self.try_out(change, origin)
+    }
+
+    /// Why there is no room for a second set of a plugin's cells, if so.
+    fn has_no_room(&self, name: &str) -> Option<Ended> {
+        let limit = self.memory_limit?;
+        let shards = self.intake.shared().board.shards();
+        let visible: u64 = shards.values().map(|shard| shard.visible_memory_bytes as u64).sum();
+        let cells = shards.values().flat_map(|shard| &shard.cells);
+        let second: u64 =
+            cells.filter(|cell| same_name(&cell.plugin, name)).map(|cell| cell.memory_bytes as u64).sum();
+        let words = format!(
+            "plugins take {} MiB; with a second set of its cells ({} MiB) that is more than MEMORY_LIMIT_MB ({} MiB)",
+            visible >> 20,
+            second >> 20,
+            limit >> 20
+        );
+        let remedy = "raise MEMORY_LIMIT_MB and restart, or try again when fewer tokens trade";
+        (visible + second > limit).then(|| Ended::because("refused", &words, remedy))
+    }
+
+    /// Ends every probation now, and drops every shadow; says whether there was any.
+    pub(super) fn make_room(&mut self) -> bool {
+        let mut found = false;
+        for change in self.plugins.values_mut().filter_map(|kept| kept.change.as_mut()) {
+            match change.phase {
+                Phase::Probation { .. } => {
+                    change.phase = Phase::Probation { until: Instant::now() };
+                    found = true;
+                }
+                Phase::Shadowing => {
+                    let reason = "plugins take more memory than MEMORY_LIMIT_MB";
+                    let ended =
+                        Ended::because("dropped", reason, "raise MEMORY_LIMIT_MB, or try again later");
+                    abandon(change, &self.intake, ended);
+                    found = true;
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     fn try_out(&self, change: &mut Change, origin: Origin) -> bool {

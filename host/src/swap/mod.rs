@@ -47,6 +47,8 @@ pub enum Order {
     Rollback(String),
     /// Have the plugin go.
     Unload(String),
+    /// Have second cells go: end every probation now, and every shadow.
+    MakeRoom,
     /// Before any shard is open: have what the store's records say run.
     Adopt,
 }
@@ -145,6 +147,8 @@ pub struct Parts {
     pub running: Vec<(Candidate, Running)>,
     /// How long a former version stays after a swap.
     pub probation: Duration,
+    /// The most linear memory of all visible cells; none for no limit.
+    pub memory_limit: Option<u64>,
     /// What changes in the directory, where it is watched.
     pub files: Option<(Watcher, Receiver<FileChange>)>,
 }

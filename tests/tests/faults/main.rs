@@ -11,6 +11,7 @@ mod clock;
 mod kill;
 mod link;
 mod load;
+mod maintenance;
 mod mutations;
 mod outage;
 mod overload;

@@ -1,6 +1,7 @@
 //! The numbers: OpenMetrics, the ancestor's JSON, performance and its knobs.
 
 use super::*;
+use crate::metrics::Process;
 
 #[test]
 fn open_metrics_are_for_who_likes_them_most() {
@@ -93,4 +94,31 @@ fn what_matters_most_can_be_chosen_and_is_shown() {
         assert!(shown["tuning"]["last_tune_time"].is_string());
     }
     running.ask("POST", "/performance/optimize/nothing").refuses(404);
+}
+
+#[test]
+fn memory_is_given_back_on_request_with_the_numbers_before_and_after() {
+    let (requests, asked) = crate::maintenance::Requests::pair();
+    let running = serve(state().kept_by(requests, Some(64 << 20)));
+    let given = crate::maintenance::GivenBack {
+        before: Process { anonymous_bytes: 8 << 20, ..Process::default() },
+        after: Process { anonymous_bytes: 3 << 20, ..Process::default() },
+        plugins_before_bytes: 4 << 20,
+        plugins_after_bytes: 1 << 20,
+        recreated: 2,
+        trimmed: true,
+        took: std::time::Duration::from_millis(7),
+    };
+    let answering = std::thread::spawn(move || asked.recv().unwrap().send(given).unwrap());
+    let answer = running.ask("POST", "/performance/gc");
+    answering.join().unwrap();
+    let json = answer.json();
+    assert_eq!((answer.status, json["status"].as_str()), (200, Some("completed")));
+    let stats = &json["stats"];
+    assert_eq!((stats["heap_before_mb"].as_f64(), stats["heap_after_mb"].as_f64()), (Some(8.0), Some(3.0)));
+    assert_eq!((stats["memory_freed_mb"].as_f64(), stats["gc_duration_ms"].as_f64()), (Some(5.0), Some(7.0)));
+    assert_eq!(stats["instances_recreated"], 2);
+    let json = running.get("/performance").json();
+    assert_eq!(json["memory"]["plugin_memory_limit_mb"], 64.0);
+    assert_eq!(json["maintenance"]["differences"], 0);
 }

@@ -234,6 +234,7 @@ impl Hop {
             Event::Batch(_)
             | Event::Wake
             | Event::Probe(_)
+            | Event::Upkeep { .. }
             | Event::Touch
             | Event::Tokens { .. }
             | Event::CatchUp(_)

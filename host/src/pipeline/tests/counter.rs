@@ -23,6 +23,9 @@ pub(super) const GROUP: &str = "all";
 /// The one field of its results.
 pub(super) const FIELD: &str = "trades";
 
+/// What it says that a token takes; it never gives memory back.
+pub(super) const TOKEN_BYTES: usize = 1 << 20;
+
 /// How a counter behaves.
 #[derive(Clone)]
 pub(super) enum Manner {
@@ -83,6 +86,8 @@ impl Plugin for Counter {
             changed: BTreeSet::new(),
             generation: 1,
             generations: BTreeMap::new(),
+            removed: Vec::new(),
+            most: 0,
         };
         Ok((Box::new(instance), settings))
     }
@@ -98,6 +103,10 @@ struct Counting {
     /// Rises with every export; what a token had when it changed last.
     generation: u64,
     generations: BTreeMap<u32, u64>,
+    /// Tokens that were forgotten, with the generation of that.
+    removed: Vec<(u64, u32)>,
+    /// The most tokens that it ever had.
+    most: usize,
 }
 
 impl Instance for Counting {
@@ -127,6 +136,7 @@ impl Instance for Counting {
             self.changed.insert(number);
             self.generations.insert(number, self.generation);
         }
+        self.most = self.most.max(self.counts.len());
         Ok(())
     }
 
@@ -168,6 +178,10 @@ impl Instance for Counting {
             self.counts.keys().copied().filter(newer).filter(|number| u64::from(*number) >= cursor);
         let tokens: Vec<u32> = left.by_ref().take(3).collect();
         let next = left.next().map(u64::from).filter(|next| *next > 0);
+        let gone =
+            self.removed.iter().filter(|(generation, _)| cursor == 0 && since > 0 && *generation > since);
+        let gone: Vec<u32> =
+            gone.map(|(_, token)| *token).filter(|token| !self.counts.contains_key(token)).collect();
         let bytes: Vec<u8> = tokens.iter().flat_map(|number| self.counts[number].to_le_bytes()).collect();
         Ok(Page {
             entries: EntriesResult {
@@ -176,7 +190,7 @@ impl Instance for Counting {
                 bytes,
                 tokens,
             },
-            removed: RemovalsResult { tokens: Vec::new(), slots: Vec::new() },
+            removed: RemovalsResult { slots: vec![0; gone.len()], tokens: gone },
             next,
             generation: self.generation - 1,
         })
@@ -191,7 +205,7 @@ impl Instance for Counting {
         _: u32,
         new_tokens: &[NewToken<'_>],
         entries: EntriesParam<'_>,
-        _: RemovalsParam<'_>,
+        removed: RemovalsParam<'_>,
     ) -> Result<(), PluginError> {
         if matches!(self.manner, Manner::RefusesState) {
             return Err(PluginError::new(&self.name, Stage::Import, "cannot read this state"));
@@ -204,14 +218,21 @@ impl Instance for Counting {
             self.changed.insert(*number);
             self.generations.insert(*number, self.generation);
         }
+        self.most = self.most.max(self.counts.len());
+        self.forget(removed.tokens)
+    }
+
+    fn forget(&mut self, tokens: &[u32]) -> Result<(), PluginError> {
+        for token in tokens {
+            if self.counts.remove(token).is_some() {
+                self.changed.remove(token);
+                self.removed.push((self.generation, *token));
+            }
+        }
         Ok(())
     }
 
-    fn forget(&mut self, _: &[u32]) -> Result<(), PluginError> {
-        Err(PluginError::new(&self.name, Stage::Forget, "a counter forgets nothing"))
-    }
-
     fn memory_bytes(&self) -> usize {
-        0
+        self.most * TOKEN_BYTES
     }
 }

@@ -14,6 +14,7 @@ mod hostile;
 mod leaving;
 mod stand;
 mod swap;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

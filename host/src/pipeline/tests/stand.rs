@@ -139,6 +139,14 @@ impl Stand {
         assert_eq!(written, Ok(true), "the pipeline did not stop, or gave results up");
     }
 
+    /// Puts a value into the store behind the pipeline's back.
+    pub(super) fn plant(&self, token: &str, key: &str, value: &[u8]) {
+        match &*self.shared.writing.store {
+            Store::Memory(store) => store.plant(token, key, value),
+            Store::Redis(_) => panic!("a stand has its store in memory"),
+        }
+    }
+
     /// Waits until that many trades have been counted by the plugins.
     pub(super) fn wait_for_trades(&self, expected: i64) {
         let trades = || self.shared.metrics.trades.get() as i64;

@@ -12,6 +12,7 @@ use super::super::catch_up::DemandId;
 use super::super::lane::Lane;
 use super::super::route::Routed;
 use super::super::status::{self, TokenStatus};
+use super::super::upkeep::Upkeep;
 
 /// Where a cell starts.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +95,13 @@ pub enum Event {
     Probe(Vec<u32>),
     /// Something is missing in the store: write every result again.
     Touch,
+    /// Maintenance asks something of a shard.
+    Upkeep {
+        /// The shard.
+        shard: u32,
+        /// What.
+        upkeep: Upkeep,
+    },
     /// Somebody asks for the busiest tokens.
     Tokens {
         /// How many at most.

@@ -7,6 +7,7 @@
 
 mod closing;
 mod event;
+mod keeping;
 mod owned;
 mod owning;
 mod taking;
@@ -202,6 +203,7 @@ impl Worker {
                 let shards = self.shards.values().map(|owned| &owned.shard);
                 drop(reply.send(status::tokens(shards, limit, sort)));
             }
+            Event::Upkeep { shard, upkeep } => self.keep(shard, upkeep),
             Event::Settle(done) => self.settling.push(done),
             Event::StopTaking(done) => {
                 self.taking = false;

@@ -15,6 +15,7 @@ use super::super::load::{Wanted, WantedCell};
 use super::super::shard::Shard;
 use super::super::trial::Changes;
 use super::super::writer::{Loaded, News, Outgoing, WriterHandle};
+use super::keeping::Renewals;
 use super::trying::Trying;
 
 /// A shard with its writer.
@@ -28,10 +29,10 @@ pub(super) struct Owned {
     pub(super) more: bool,
     /// Its part in what is tried.
     pub(super) trials: Vec<Trying>,
+    /// Instances that are made anew.
+    pub(super) renewals: Option<Renewals>,
     /// The version of the changes that this shard has joined.
     changes_version: u64,
-    /// How often the store had forgotten when this shard last heard of it.
-    lineage: u64,
     /// Another process owns the shard.
     lost: bool,
 }
@@ -45,8 +46,8 @@ impl Owned {
             ready: false,
             more: false,
             trials: Vec::new(),
+            renewals: None,
             changes_version: 0,
-            lineage: 0,
             lost: false,
         }
     }
@@ -55,8 +56,8 @@ impl Owned {
     pub(super) fn hear(&mut self, shared: &Shared, now: Now) -> bool {
         let News { loaded, committed, reloaded, lineage, lost } = self.writer.news();
         self.lost = lost;
-        if lineage != self.lineage {
-            self.lineage = lineage;
+        if lineage != self.shard.lineage {
+            self.shard.lineage = lineage;
             self.start_over();
         } else {
             for cell in committed {
@@ -94,6 +95,10 @@ impl Owned {
 
     /// Joins what is tried, and goes one step on with it; says whether that has cost time.
     pub(super) fn try_on(&mut self, shared: &Shared, now: Now) -> bool {
+        if self.renewals.is_some() {
+            // What is tried begins, or goes on, behind it.
+            return self.renew(shared, now);
+        }
         let version = shared.changes.version();
         if std::mem::replace(&mut self.changes_version, version) != version {
             self.join(&shared.changes);
@@ -195,6 +200,9 @@ impl Owned {
     pub(super) fn flush(&mut self, shared: &Shared, now: Now) -> bool {
         let flushed = flush::flush(&mut self.shard, &mut self.trials, &self.writer, shared, now);
         self.more = flushed == Flushed::More;
+        if !self.more {
+            self.finish_renewal(shared, now);
+        }
         !self.more
     }
 
@@ -218,7 +226,8 @@ impl Owned {
             checkpoint::bound_removals(&mut self.shard.cells[index], &mut self.shard.tokens, shared.bounds);
             if let Some(piece) = piece {
                 let cell = self.shard.cells[index].id;
-                self.writer.send(Outgoing::Checkpoint { cell, lineage: self.lineage, piece });
+                let lineage = self.shard.lineage;
+                self.writer.send(Outgoing::Checkpoint { cell, lineage, piece });
             }
         }
     }
@@ -239,7 +248,9 @@ impl Owned {
         let saves = shared.checkpoint_interval.is_some();
         self.lost
             || !self.ready
-            || !self.more && self.writer.is_idle() && (!saves || self.shard.cells.iter().all(saved))
+            || !self.more
+                && self.writer.is_idle()
+                && (!saves || self.shard.cells.iter().filter(|cell| cell.settled).all(saved))
     }
 }
 

@@ -87,7 +87,7 @@ impl Worker {
             let mut resume = Resume::default();
             for owned in one.shards.iter().filter_map(|shard| self.shards.get(shard)) {
                 let fed_by = self.shared.layout.fed_by(owned.shard.id);
-                for cell in owned.shard.cells.iter().filter(|cell| cell.is_active()) {
+                for cell in owned.shard.cells.iter().filter(|cell| cell.is_active() && !cell.apart) {
                     resume.cells.push(CellStart { fed_by, vector: cell.clock.resumes() });
                     for (&partition, &decoded) in cell.job.decoded() {
                         let known = resume.decoded.entry(partition).or_insert(decoded);
@@ -155,7 +155,8 @@ impl Worker {
     }
 
     /// Begins to give a shard back: what it has left is stored first, within a deadline.
-    pub(super) fn close(&mut self, owned: Owned, done: Option<Sender<()>>) {
+    pub(super) fn close(&mut self, mut owned: Owned, done: Option<Sender<()>>) {
+        owned.end_renewals();
         let until = self.shared.clock.monotonic() + self.shared.revoke_deadline;
         self.closing.push(Closing::new(owned, until, done));
     }

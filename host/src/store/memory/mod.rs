@@ -12,6 +12,7 @@ mod link;
 mod plugins;
 mod service;
 mod snapshot;
+mod upkeep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,9 +165,7 @@ impl MemoryStore {
         call: Call<'_>,
         change: impl FnOnce(&mut State) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        let scope = keys::shard(shard);
-        let acknowledged = self.claims.of(&scope).map_or(0, |claim| claim.acknowledged);
-        let attempt = Attempt { shard, scope, owner, number: self.next_try(), acknowledged };
+        let attempt = self.attempt(shard, owner);
         let written = |state: &mut State| {
             state.compare(&attempt)?;
             change(state)?;
@@ -176,6 +175,13 @@ impl MemoryStore {
         self.through(call, written).await?;
         self.claims.acknowledged(&attempt.scope, owner, attempt.number);
         Ok(())
+    }
+
+    /// Numbers a try of a write.
+    fn attempt(&self, shard: u32, owner: Owner) -> Attempt {
+        let scope = keys::shard(shard);
+        let acknowledged = self.claims.of(&scope).map_or(0, |claim| claim.acknowledged);
+        Attempt { shard, scope, owner, number: self.next_try(), acknowledged }
     }
 
     /// Makes a call, over the link where there is one.

@@ -72,8 +72,13 @@ impl Attempt {
         command
     }
 
+    /// The key of the owner record, for the words of an error.
+    pub(super) fn owner_key(&self) -> &str {
+        &self.owner_key
+    }
+
     /// Reads the answer: a word and what belongs to it.
-    fn read(&self, answer: &[Vec<u8>]) -> Result<(), StoreError> {
+    pub(super) fn read(&self, answer: &[Vec<u8>]) -> Result<(), StoreError> {
         let words: Vec<_> = answer.iter().map(|word| String::from_utf8_lossy(word)).collect();
         let words: Vec<&str> = words.iter().map(|word| &**word).collect();
         match words.as_slice() {

@@ -17,6 +17,7 @@ mod plugins;
 mod script;
 mod service;
 mod tls;
+mod upkeep;
 mod write;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ mod regression;
 mod relay;
 mod server;
 mod service;
+mod upkeep;
 
 use std::sync::Arc;
 

@@ -6,7 +6,8 @@
 //! another process owns the shard, when the store has forgotten what it builds on, or at a shutdown
 //! that has run out of time.
 
-use std::cell::RefCell;
+mod handle;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,17 +15,18 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+use super::audit::{Audit, Difference};
 use super::board::Board;
 use super::cell::CellId;
 use super::checkpoint::{Piece, Saved};
 use super::load;
-use super::shard::Shard;
 use super::worker::WorkerHandle;
 use crate::clock::WallClock;
 use crate::health::{Health, LEFT_OUT, Part};
 use crate::metrics::Metrics;
 use crate::results::Message;
-use crate::store::{Action, Chunk, Owner, Store, StoreError};
+use crate::store::{Action, Chunk, Owner, Removal, Store, StoreError, Sweep};
+pub(super) use handle::WriterHandle;
 
 /// How many messages wait for the store: one is under way, one is ready.
 const QUEUE: usize = 2;
@@ -63,6 +65,12 @@ pub(super) enum Outgoing {
         /// The piece.
         piece: Piece,
     },
+    /// Results that are removed.
+    Removal(Removal),
+    /// Pieces of checkpoints that are removed.
+    Sweep(Sweep),
+    /// Rows that are compared with what the store has.
+    Audit(Audit),
     /// A question for the checkpoint of a cell that is put back to it.
     Reload {
         /// The cell.
@@ -114,20 +122,6 @@ pub(super) struct Loaded {
     pub(super) had_owner: bool,
 }
 
-/// The worker's end of a shard's writer.
-pub(super) struct WriterHandle {
-    queue: mpsc::Sender<Outgoing>,
-    state: RefCell<Owed>,
-    news: Arc<Mutex<News>>,
-}
-
-/// What waits for the next flush to travel with.
-#[derive(Default)]
-struct Owed {
-    removals: Vec<Arc<str>>,
-    vector: Vec<(i32, i64)>,
-}
-
 /// Starts the writer of a shard; the task ends when the handle is dropped and all is written. `load`
 /// names the plugins whose checkpoints are fetched first.
 pub(super) fn start(
@@ -152,76 +146,7 @@ pub(super) fn start(
         lost: false,
         lineage: 0,
     };
-    (WriterHandle { queue, state: RefCell::default(), news }, runtime.spawn(writer.run(receiver, load)))
-}
-
-impl WriterHandle {
-    /// Whether a message would be taken now. Only the shard's worker sends, so the answer stays true.
-    pub(super) fn has_room(&self) -> bool {
-        self.queue.capacity() > 0
-    }
-
-    /// Hands over what `has_room` has promised to take.
-    pub(super) fn send(&self, outgoing: Outgoing) {
-        // A closed queue means that the writer was given up at a shutdown.
-        drop(self.queue.try_send(outgoing));
-    }
-
-    /// Writes nothing, so that the writer finds out whether the store still has what it accepted.
-    pub(super) fn probe(&self, shard: u32) {
-        let chunk = Chunk::new(shard, super::flush::LEADING_KEY.into(), false, 0, None);
-        self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
-    }
-
-    /// Remembers tokens that must leave the active list.
-    pub(super) fn owe_removals(&self, gone: Vec<Arc<str>>) {
-        self.state.borrow_mut().removals.extend(gone);
-    }
-
-    /// Whether tokens have not left the active list yet, that no checkpoint made from now on names.
-    pub(super) fn owes_removals(&self) -> bool {
-        !self.state.borrow().removals.is_empty()
-    }
-
-    /// Hands removals over, where there is room; the last rows of these tokens went before.
-    pub(super) fn pay_removals(&self, shard: &Shard) {
-        if self.owes_removals() && self.has_room() {
-            let owed = std::mem::take(&mut self.state.borrow_mut().removals);
-            let mut chunk = Chunk::new(shard.id, super::flush::LEADING_KEY.into(), true, 0, None);
-            chunk.forgotten = shard.still_gone(owed);
-            self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
-        }
-    }
-
-    /// Ends a flush: what is owed travels behind the rows. Says whether there was room for all of it.
-    pub(super) fn finish_flush(&self, shard: &Shard, vector: Vec<(i32, i64)>) -> bool {
-        self.pay_removals(shard);
-        let mut owed = self.state.borrow_mut();
-        let news = !vector.is_empty() && owed.vector != vector;
-        if owed.removals.is_empty() && news && self.has_room() {
-            owed.vector.clone_from(&vector);
-            self.send(Outgoing::Position(vector));
-            return true;
-        }
-        owed.removals.is_empty() && !news
-    }
-
-    /// Whether nothing waits. Something may be under way: that ends when the task is joined.
-    pub(super) fn is_idle(&self) -> bool {
-        self.queue.capacity() == self.queue.max_capacity() && !self.owes_removals()
-    }
-
-    /// Takes what has happened since it was last asked.
-    pub(super) fn news(&self) -> News {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        News {
-            loaded: news.loaded.take(),
-            committed: std::mem::take(&mut news.committed),
-            reloaded: std::mem::take(&mut news.reloaded),
-            lineage: news.lineage,
-            lost: news.lost,
-        }
-    }
+    (WriterHandle::new(queue, news), runtime.spawn(writer.run(receiver, load)))
 }
 
 /// The task behind a handle.
@@ -297,12 +222,46 @@ impl Writer {
                     self.tell(|news| news.committed.push(cell));
                 }
             }
+            Outgoing::Removal(_) | Outgoing::Sweep(_) => {
+                self.write(&mut outgoing).await;
+            }
+            Outgoing::Audit(audit) => {
+                if let Some(mut rows) = self.compare(audit).await {
+                    self.write(&mut rows).await;
+                }
+            }
             Outgoing::Reload { cell, wanted } if !self.lost => {
                 let (cell, saved) = (*cell, self.load(wanted).await.pop().flatten());
                 self.tell(|news| news.reloaded.push((cell, saved)));
             }
             Outgoing::Reload { .. } => {}
         }
+    }
+
+    /// Compares rows with what the store has; gives those that differ to be written. Where the store does not
+    /// answer, or has forgotten more than these, there is nothing to compare.
+    async fn compare(&mut self, audit: &mut Audit) -> Option<Outgoing> {
+        audit.chunk.owner = self.owner.filter(|_| !self.lost && audit.lineage == self.lineage)?;
+        let stored = match self.context.store.results(&audit.chunk).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::debug!(shard = self.shard, %error, "Results not compared");
+                return None;
+            }
+        };
+        let numbers = &self.context.metrics.maintenance;
+        numbers.compared.inc_by(audit.chunk.rows.len() as u64);
+        let differences = audit.differences(&stored);
+        for Difference { token, memory, store } in &differences {
+            numbers.differences.inc();
+            tracing::error!(
+                shard = self.shard, token = %token, result_key = %audit.chunk.result_key, memory, store,
+                "The store has another result than memory; written again"
+            );
+        }
+        let nothing = Chunk::new(self.shard, Arc::clone(&audit.chunk.result_key), false, 0, None);
+        let chunk = std::mem::replace(&mut audit.chunk, Box::new(nothing));
+        (!differences.is_empty()).then_some(Outgoing::Rows { chunk, messages: Vec::new() })
     }
 
     /// Writes something, however long it takes; false when it was given up.
@@ -362,7 +321,15 @@ impl Writer {
                 }
                 store.commit(commit).await
             }
-            Outgoing::Position(_) | Outgoing::Reload { .. } => Ok(()),
+            Outgoing::Removal(removal) => {
+                removal.owner = owner;
+                store.remove(removal).await
+            }
+            Outgoing::Sweep(sweep) => {
+                sweep.owner = owner;
+                store.sweep(sweep).await
+            }
+            Outgoing::Position(_) | Outgoing::Audit(_) | Outgoing::Reload { .. } => Ok(()),
         }
     }
 
