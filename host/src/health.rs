@@ -36,6 +36,8 @@ pub struct Check {
 #[derive(Debug)]
 pub struct Health {
     checks: Mutex<BTreeMap<Part, BTreeMap<String, Check>>>,
+    /// What is worth knowing though the service does its work.
+    warnings: Mutex<BTreeMap<&'static str, String>>,
     /// When each worker last went round its loop, in monotonic milliseconds.
     heartbeats: Vec<AtomicU64>,
 }
@@ -51,6 +53,7 @@ impl Health {
         let parts = [Part::Kafka, Part::Redis, Part::Plugins];
         Self {
             checks: Mutex::new(parts.map(|part| (part, starting())).into()),
+            warnings: Mutex::default(),
             heartbeats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -100,6 +103,22 @@ impl Health {
                 (*part, topics.values().find(|check| !check.ok).cloned().unwrap_or_else(fine))
             })
             .collect()
+    }
+
+    /// Warns of something that keeps nothing from working.
+    pub fn warn(&self, topic: &'static str, words: &str) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        words.clone_into(warnings.entry(topic).or_default());
+    }
+
+    /// Takes a warning back.
+    pub fn clear_warning(&self, topic: &str) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+    }
+
+    /// All warnings.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Whether every part works.

@@ -29,6 +29,7 @@ pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Answer {
             "trades_total": state.metrics.trades.get(),
         },
         "checks": checks(&state),
+        "warnings": state.health.warnings(),
     });
     (code(healthy), Json(body))
 }
@@ -61,6 +62,7 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
         "started": started,
         "healthy": healthy,
         "reasons": reasons,
+        "warnings": state.health.warnings(),
     });
     (code(ready), Json(body))
 }
