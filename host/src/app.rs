@@ -1,13 +1,11 @@
 //! The life of the service: build, run, drain.
 //!
-//! Everything is made here and handed its own part of the configuration; nothing else knows the
-//! whole. A term is the time in which this host may serve: with `by-token` its whole life, with
-//! `shuffle` as long as it has the lease. Invariant: parts end in the order of the data flow, so that
-//! what was read is counted and what was counted is written: reading, workers, writers, offsets, the
-//! lease, HTTP, dead letters.
+//! Everything is made here and handed its own part of the configuration; nothing else but the terms in which
+//! it serves knows the whole. Invariant: parts end in the order of the data flow, so that what was read is
+//! counted and what was counted is written: reading, workers, writers, offsets, the lease, HTTP, dead letters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,23 +16,24 @@ use crate::clock::WallClock;
 use crate::config::{Config, Partitioning};
 use crate::health::{Health, LEFT_OUT, Part};
 use crate::http;
-use crate::kafka::{self, DeadLetterTopic, OutputTopic, Source};
-use crate::lease::{LeaseKeeper, Lost};
+use crate::kafka::{DeadLetterTopic, OutputTopic, Topics};
+use crate::layout::{self, Growth};
+use crate::lease::LeaseKeeper;
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::{
-    FlushRules, Horizon, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
+    FlushRules, Intake, Layout, Parts, Pipeline, Publisher, Shared, Tuning, WriterContext,
 };
 use crate::plugin::catalog::{Lineup, Running};
 use crate::plugin::directory::{Directory, Watcher};
 use crate::plugin::workshop::Workshop;
 use crate::plugin::{Candidate, Loader};
 use crate::results::Ancestor;
-use crate::signals;
-use crate::store::{LayoutRecord, Lease, Store};
-use crate::swap::{self, Conductor, Order, OrderError, Orders, Records};
+use crate::store::Store;
+use crate::swap::{self, Conductor, Records};
+use crate::terms::Terms;
 use crate::trade;
 
 /// Threads for HTTP and the store; the data path has its own.
@@ -43,8 +42,6 @@ const RUNTIME_THREADS: usize = 2;
 const WRITE_WITHIN: Duration = Duration::from_millis(3_500);
 /// How long giving the lease back may take at the end.
 const RELEASE_WITHIN: Duration = Duration::from_millis(500);
-/// How long a host that was fenced waits before it begins anew.
-const AFTER_FENCE: Duration = Duration::from_millis(500);
 /// How often rates are sampled and the store is asked whether it is there.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -73,7 +70,7 @@ impl AppError {
     }
 }
 
-fn internal(error: impl std::fmt::Display) -> AppError {
+pub(crate) fn internal(error: impl std::fmt::Display) -> AppError {
     AppError::Internal(error.to_string())
 }
 
@@ -214,113 +211,6 @@ impl App {
     }
 }
 
-/// The time in which this host serves.
-struct Term {
-    source: Source,
-    /// What it serves by; none where the consumer group decides.
-    lease: Option<Lease>,
-}
-
-/// Serves whenever it may.
-struct Terms<'a> {
-    config: &'a Config,
-    shared: &'a Arc<Shared>,
-    pipeline: &'a Pipeline,
-    started: &'a AtomicBool,
-    keeper: Option<LeaseKeeper>,
-    orders: Option<Orders>,
-}
-
-impl Terms<'_> {
-    /// Serves until a signal comes; gives the signal's name and the term that it ended.
-    async fn serve(&mut self) -> Result<(&'static str, Option<Term>), AppError> {
-        let mut signal = std::pin::pin!(signals::first());
-        loop {
-            let mut term = tokio::select! {
-                name = &mut signal => return Ok((name.map_err(internal)?, None)),
-                begun = self.begin() => begun?,
-            };
-            self.started.store(true, Ordering::Relaxed);
-            tokio::select! {
-                name = &mut signal => return Ok((name.map_err(internal)?, Some(term))),
-                Lost = hold(self.keeper.as_ref(), &mut term.lease) => {}
-                () = self.shared.writing.fenced.notified() => {}
-            }
-            self.give_way(term);
-            // Shards that were fenced together told it together.
-            drop(tokio::time::timeout(AFTER_FENCE, self.shared.writing.fenced.notified()).await);
-        }
-    }
-
-    /// Waits until this host may serve, and starts to read.
-    async fn begin(&self) -> Result<Term, AppError> {
-        let lease = match &self.keeper {
-            Some(keeper) => Some(keeper.acquire().await),
-            None => None,
-        };
-        self.recognise().await;
-        self.adopt().await;
-        let horizon = Horizon::longest(&self.shared.changes.running());
-        kafka::prepare(self.config, horizon, &self.shared.health).await;
-        let source = Source::start(self.config, self.pipeline.intake()).map_err(internal)?;
-        Ok(Term { source, lease })
-    }
-
-    /// Finds out whether this service has written to the store before: then nothing is shown that is
-    /// older than what stands there.
-    async fn recognise(&self) {
-        let own = layout_record(self.config);
-        let mut wait = Duration::from_millis(100);
-        loop {
-            let store = &self.shared.writing.store;
-            let recognised = match store.layout().await {
-                Ok(Some(found)) => {
-                    self.shared.withhold();
-                    if found == own { Ok(()) } else { store.set_layout(&own).await }
-                }
-                Ok(None) => store.set_layout(&own).await,
-                Err(error) => Err(error),
-            };
-            match recognised {
-                Ok(()) => return,
-                Err(error) => self.shared.health.fail(Part::Redis, "", &error.to_string()),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    /// Has the plugins run that the store's records name, before any shard is open.
-    async fn adopt(&self) {
-        let Some(orders) = &self.orders else {
-            return;
-        };
-        let mut wait = Duration::from_millis(100);
-        loop {
-            let answered = match orders.give(Order::Adopt) {
-                Ok(answer) => answer.await.unwrap_or(Err(OrderError::Busy)),
-                Err(error) => Err(error),
-            };
-            match answered {
-                Ok(_) => return,
-                Err(error) => self.shared.health.fail(Part::Redis, "", &error.to_string()),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    /// Another host serves, or has written to a shard of ours: what this one has is void.
-    fn give_way(&self, mut term: Term) {
-        tracing::warn!("Another host serves, or has served meanwhile; beginning anew");
-        tokio::task::block_in_place(|| {
-            term.source.stop_reading();
-            self.pipeline.intake().drop_all();
-            term.source.close();
-        });
-    }
-}
-
 /// Starts what replaces plugins while the service runs.
 fn conductor(
     config: &Config,
@@ -344,14 +234,6 @@ fn conductor(
     })
 }
 
-/// Holds the lease until it is lost; where there is none, the consumer group decides for ever.
-async fn hold(keeper: Option<&LeaseKeeper>, lease: &mut Option<Lease>) -> Lost {
-    match (keeper, lease) {
-        (Some(keeper), Some(lease)) => keeper.hold(lease).await,
-        _ => std::future::pending().await,
-    }
-}
-
 /// What holds the lease, where there is one.
 fn keeper(config: &Config, shared: &Shared) -> Option<LeaseKeeper> {
     (config.pipeline.partitioning == Partitioning::Shuffle).then(|| LeaseKeeper {
@@ -361,16 +243,6 @@ fn keeper(config: &Config, shared: &Shared) -> Option<LeaseKeeper> {
         session: config.kafka.session_timeout,
         instance: config.kafka.group_instance_id.clone(),
     })
-}
-
-fn layout_record(config: &Config) -> LayoutRecord {
-    let pipeline = &config.pipeline;
-    let (mode, shards) = match pipeline.partitioning {
-        Partitioning::Shuffle => ("shuffle", pipeline.shards),
-        Partitioning::ByToken => ("by-token", 0),
-        Partitioning::Repartition => ("repartition", pipeline.shards),
-    };
-    LayoutRecord { mode: mode.to_owned(), shards, topic: config.kafka.topic.clone(), topic_id: None }
 }
 
 /// One worker for each core, or fewer where asked for.
@@ -446,7 +318,7 @@ fn shared(
         runtime: runtime.handle().clone(),
         revoke_deadline: WRITE_WITHIN,
         checkpoint_interval: pipeline.checkpoint_interval,
-        layout_name: layout_record(config).to_string().into(),
+        layout_name: layout::own(config, &Topics::default()).name().into(),
     }))
 }
 
@@ -458,6 +330,7 @@ fn names(plugins: &[Running]) -> Vec<&str> {
 async fn sample(intake: Intake) {
     let shared = intake.shared();
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
+    let mut growth = Growth::default();
     loop {
         tick.tick().await;
         shared.metrics.sample();
@@ -472,6 +345,12 @@ async fn sample(intake: Intake) {
             Err(error) => shared.health.fail(Part::Redis, "", &error.to_string()),
         }
         write_left_out(&intake).await;
+        if let Err(error) = layout::complete(shared).await {
+            tracing::debug!(%error, "Layout not looked at");
+        }
+        if let Err(error) = growth.watch(shared).await {
+            tracing::debug!(%error, "Growth not noted");
+        }
     }
 }
 

@@ -18,26 +18,26 @@ use crate::store::{Lease, Store, StoreError};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes the lease and holds it.
-pub struct LeaseKeeper {
+pub(crate) struct LeaseKeeper {
     /// Where the record is.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// Where it is said who serves.
-    pub health: Arc<Health>,
+    pub(crate) health: Arc<Health>,
     /// The random number of this process.
-    pub id: u128,
+    pub(crate) id: u128,
     /// A holder whose beat has not moved for so long is gone.
-    pub session: Duration,
+    pub(crate) session: Duration,
     /// A name that this host keeps across restarts, where it has one.
-    pub instance: Option<String>,
+    pub(crate) instance: Option<String>,
 }
 
 /// How the lease ended.
 #[derive(Debug)]
-pub struct Lost;
+pub(crate) struct Lost;
 
 impl LeaseKeeper {
     /// Waits until the lease is ours.
-    pub async fn acquire(&self) -> Lease {
+    pub(crate) async fn acquire(&self) -> Lease {
         let mut seen: Option<(Lease, Instant)> = None;
         let mut looked_before = false;
         loop {
@@ -90,7 +90,7 @@ impl LeaseKeeper {
     }
 
     /// Renews the lease until another host has it. The store away is no reason to stop.
-    pub async fn hold(&self, lease: &mut Lease) -> Lost {
+    pub(crate) async fn hold(&self, lease: &mut Lease) -> Lost {
         let mut tick = tokio::time::interval(self.session / 3);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -134,7 +134,7 @@ impl LeaseKeeper {
     }
 
     /// Gives the lease back, so that the next host need not wait.
-    pub async fn release(&self, lease: &Lease) {
+    pub(crate) async fn release(&self, lease: &Lease) {
         match self.store.release_lease(lease).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!("Lease not given back: another host has it"),

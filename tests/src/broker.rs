@@ -16,15 +16,16 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use crate::companion::Companion;
 use crate::leash::Leash;
 use crate::proxy::Proxy;
 use crate::{paths, ports, wait};
 use nix::sys::signal::Signal;
 
 /// How long a start may take on a machine that has other work.
-const START_LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(90);
 /// How long the broker may take to answer a question.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// What differs between brokers.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +44,7 @@ pub struct Broker {
     /// Another one after a restart.
     leash: Mutex<Leash>,
     proxy: Option<Proxy>,
+    controller: u16,
     topics: AtomicU32,
 }
 
@@ -83,7 +85,8 @@ impl Broker {
         let command = command(&classes, &properties, options);
         let leash = Mutex::new(Leash::start(&command, &log(&directory), Some(&directory))?);
         let address = format!("127.0.0.1:{}", ports.own);
-        let broker = Self { address, command, directory, leash, proxy, topics: AtomicU32::new(0) };
+        let (controller, topics) = (ports.controller, AtomicU32::new(0));
+        let broker = Self { address, command, directory, leash, proxy, controller, topics };
         broker.wait_answer()?;
         Ok(broker)
     }
@@ -95,6 +98,14 @@ impl Broker {
     pub fn wait_answer(&self) -> Result<()> {
         wait::until("the broker to answer", START_LIMIT, || self.ask().ok())
             .with_context(|| fs::read_to_string(log(&self.directory)).unwrap_or_default())
+    }
+
+    /// Starts a second broker beside this one, and waits until the cluster has taken it in.
+    ///
+    /// # Errors
+    /// Fails where it does not come up, with what it has written.
+    pub fn start_companion(&self) -> Result<Companion> {
+        Companion::start(self, self.controller)
     }
 
     /// Kills the broker without warning; what it has acknowledged stays on the disk.
@@ -182,6 +193,35 @@ impl Broker {
         })
     }
 
+    /// Deletes a topic and returns when it is gone.
+    ///
+    /// # Errors
+    /// Fails where the broker refuses.
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        for result in runtime.block_on(admin.delete_topics(&[name], &options))? {
+            if let Err((name, code)) = result {
+                bail!("deleting the topic {name}: {code}");
+            }
+        }
+        let client: BaseConsumer = self.client().create()?;
+        wait::until_true("the topic to be gone", ANSWER_LIMIT, || {
+            let metadata = client.fetch_metadata(None, ANSWER_LIMIT);
+            metadata.is_ok_and(|metadata| metadata.topics().iter().all(|topic| topic.name() != name))
+        })
+    }
+
+    /// Deletes a topic and makes another one of the same name.
+    ///
+    /// # Errors
+    /// Fails where the broker refuses.
+    pub fn make_topic_anew(&self, name: &str, partitions: i32) -> Result<()> {
+        self.delete_topic(name)?;
+        self.create_topic(name, partitions)
+    }
+
     /// Deletes all records before these offsets, as retention does, and returns when they are gone.
     ///
     /// # Errors
@@ -255,7 +295,7 @@ impl Broker {
     }
 }
 
-fn command(classes: &str, properties: &Path, options: &Options) -> Vec<String> {
+pub(crate) fn command(classes: &str, properties: &Path, options: &Options) -> Vec<String> {
     let machine: &[&str] = if options.measured {
         &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC"]
     } else {
@@ -270,7 +310,7 @@ fn command(classes: &str, properties: &Path, options: &Options) -> Vec<String> {
 }
 
 /// Writes the cluster's id into the log directory, without which KRaft does not start.
-fn format_storage(classes: &str, properties: &Path) -> Result<()> {
+pub(crate) fn format_storage(classes: &str, properties: &Path) -> Result<()> {
     let output = Command::new("java")
         .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes])
@@ -284,18 +324,18 @@ fn format_storage(classes: &str, properties: &Path) -> Result<()> {
 }
 
 /// The ports of one broker.
-struct Ports {
-    own: u16,
-    controller: u16,
+pub(crate) struct Ports {
+    pub(crate) own: u16,
+    pub(crate) controller: u16,
     /// The second listener's, and the proxy's before it.
-    proxied: Option<(u16, u16)>,
+    pub(crate) proxied: Option<(u16, u16)>,
 }
 
-fn log(directory: &Path) -> PathBuf {
+pub(crate) fn log(directory: &Path) -> PathBuf {
     directory.join("broker.log")
 }
 
-fn server_properties(directory: &Path, ports: &Ports) -> String {
+pub(crate) fn server_properties(directory: &Path, ports: &Ports) -> String {
     let Ports { own, controller, proxied } = ports;
     let (listener, advertised) = match proxied {
         Some((port, told)) => {

@@ -6,6 +6,7 @@
 //! host's or the plugins' code, so that a fault in them cannot hide itself; [`native`] does, for the benchmark only.
 
 pub mod broker;
+pub mod companion;
 pub mod compare;
 pub mod consume;
 pub mod decimal;

@@ -18,9 +18,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::Stream;
 use super::client;
 use super::context::Context;
-use super::native::PartitionQueue;
+use super::native::{OTHER_TOPIC, PartitionQueue};
 use super::offsets::StartRules;
 use super::partition::{Begin, Look, Partition, ProgressRules};
 use crate::config::Kafka;
@@ -43,18 +44,14 @@ pub(super) struct CatchUp {
 
 impl CatchUp {
     /// Starts the thread; nothing is connected before something is wanted.
-    pub(super) fn start(
-        config: &Kafka,
-        intake: Intake,
-        start: StartRules,
-        progress: ProgressRules,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(stream: &Stream, intake: Intake, start: StartRules) -> std::io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let config = config.clone();
+        let (config, topic_id, progress) = (stream.kafka.clone(), stream.topic_id.clone(), stream.rules);
         // Its partitions' queues stay on the thread that reads them, so it is made there.
         let run = move || {
             let reader = CatchUpReader {
                 config,
+                topic_id,
                 intake,
                 start,
                 progress,
@@ -86,6 +83,7 @@ impl Drop for CatchUp {
 /// The state of the thread.
 struct CatchUpReader {
     config: Kafka,
+    topic_id: Option<Arc<str>>,
     intake: Intake,
     start: StartRules,
     progress: ProgressRules,
@@ -184,7 +182,7 @@ impl CatchUpReader {
         if let Some(consumer) = &self.consumer {
             return Ok(Arc::clone(consumer));
         }
-        let context = Context::new(Arc::clone(&self.intake.shared().metrics));
+        let context = Context::new(Arc::clone(&self.intake.shared().metrics), &self.config.topic);
         let settings = client::catch_up_consumer(&self.config);
         let consumer = Arc::new(BaseConsumer::from_config_and_context(&settings, context)?);
         self.consumer = Some(Arc::clone(&consumer));
@@ -195,7 +193,8 @@ impl CatchUpReader {
     fn begin(&mut self, id: i32, first: i64, next: i64) -> KafkaResult<()> {
         let consumer = self.consumer()?;
         let reader = thread::current();
-        let Some(queue) = PartitionQueue::open(&consumer, &self.config.topic, id, thread::current()) else {
+        let topic = (&*self.config.topic, self.topic_id.clone());
+        let Some(queue) = PartitionQueue::open(&consumer, topic, id, thread::current()) else {
             return Ok(());
         };
         let lane = self.intake.catch_up(id, Arc::new(move || reader.unpark()));
@@ -261,6 +260,10 @@ impl CatchUpReader {
 
     /// Goes on where the log still is; what was deleted is counted.
     fn partition_failed(&mut self, id: i32, code: Code, words: &str) {
+        if code == OTHER_TOPIC {
+            // The other reader ends the term for that.
+            return;
+        }
         tracing::warn!(partition = id, reason = %words, "Partition cannot be read again");
         let out_of_range = code == Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
             || code == Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;

@@ -102,9 +102,16 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
     client
 }
 
+/// Has a consumer say under which identity it fetches its topic: the context listens for that, and lets nothing else
+/// of it out.
+pub(super) fn that_names_its_topic(mut client: ClientConfig) -> ClientConfig {
+    client.set("debug", "metadata").set_log_level(RDKafkaLogLevel::Debug);
+    client
+}
+
 /// A consumer that reads again what some cells have not taken: of no group, and with little ahead.
 pub(super) fn catch_up_consumer(config: &Kafka) -> ClientConfig {
-    let mut client = consumer(config, Partitioning::Shuffle);
+    let mut client = that_names_its_topic(consumer(config, Partitioning::Shuffle));
     client
         .set("statistics.interval.ms", "0")
         .set("queued.max.messages.kbytes", CATCH_UP_PREFETCH_KIB.to_string());

@@ -1,7 +1,7 @@
 //! What librdkafka tells us aside from messages: rebalances, errors, statistics, log lines.
 //!
-//! Invariant: the handlers run on the poll thread and only take notes; the reader acts on them. A
-//! rebalance is answered by the reader when it is ready, while librdkafka goes on heartbeating.
+//! Invariant: the handlers run on the poll thread, that of log lines on the client's own, and only take notes; the
+//! reader acts on them. A rebalance is answered by the reader when it is ready, while librdkafka goes on heartbeating.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,10 @@ pub(super) enum Notice {
 pub(super) struct Context {
     notices: Mutex<VecDeque<Notice>>,
     metrics: Arc<Metrics>,
+    /// The topic that the client fetches.
+    topic: String,
+    /// By which identity it does; none before its first answer.
+    topic_id: Mutex<Option<Box<str>>>,
     /// The consumer is being closed: rebalances are answered at once.
     closing: AtomicBool,
 }
@@ -42,8 +46,29 @@ pub(super) struct Context {
 const NOTICES: usize = 1_000;
 
 impl Context {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { notices: Mutex::default(), metrics, closing: AtomicBool::new(false) }
+    pub(super) fn new(metrics: Arc<Metrics>, topic: &str) -> Self {
+        Self {
+            notices: Mutex::default(),
+            metrics,
+            topic: topic.to_owned(),
+            topic_id: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the client fetches the topic of this identity, as far as is known. Records that it handed out before
+    /// it was asked here are of that topic, too: a change is noted before anything is fetched by the new identity.
+    pub(super) fn fetches(&self, topic_id: Option<&str>) -> bool {
+        let own = self.topic_id.lock().unwrap_or_else(PoisonError::into_inner);
+        topic_id.zip(own.as_deref()).is_none_or(|(wanted, own)| wanted == own)
+    }
+
+    /// Takes a line that is not for people. The client has no other way to say that it goes on with a topic that was
+    /// made anew, from the offset of the former one.
+    fn hear(&self, line: &str) {
+        if let Some(id) = new_identity(line, &self.topic) {
+            *self.topic_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.into());
+        }
     }
 
     /// Takes the next note.
@@ -69,7 +94,10 @@ impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        match level {
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => self.hear(message),
+            _ => log(level, facility, message),
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -102,6 +130,14 @@ impl ConsumerContext for Context {
     }
 }
 
+/// The identity by which the client fetches a topic from now on, by the line with which it says so:
+/// `[thrd:main]: Topic trades changed id from AAAAAAAAAAAAAAAAAAAAAA to 7cNfn5SlTnKbHiZg5M1Kyw`.
+fn new_identity<'l>(line: &'l str, topic: &str) -> Option<&'l str> {
+    let (_, said) = line.split_once("Topic ")?;
+    let (_, id) = said.strip_prefix(topic)?.strip_prefix(" changed id from ")?.split_once(" to ")?;
+    Some(id.trim())
+}
+
 /// Client lines go to our log, each under its facility.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
@@ -115,5 +151,24 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
             tracing::info!(facility, "{message}");
         }
         RDKafkaLogLevel::Debug => tracing::debug!(facility, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_change_to_another_topic_of_the_name_is_heard() {
+        let context = Context::new(Arc::new(Metrics::new().unwrap()), "trades");
+        assert!(context.fetches(Some("one")), "nothing was fetched yet");
+        let say = |line: &str| context.log(RDKafkaLogLevel::Debug, "METADATA", line);
+        say("[thrd:main]: Topic trades changed id from AAAAAAAAAAAAAAAAAAAAAA to one");
+        assert!(context.fetches(Some("one")) && !context.fetches(Some("other")) && context.fetches(None));
+        say("[thrd:main]: Topic trades2 changed id from one to other");
+        say("[thrd:main]: Topic trades [3] Leader 1 Epoch 0");
+        assert!(context.fetches(Some("one")));
+        say("[thrd:main]: Topic trades changed id from one to other");
+        assert!(!context.fetches(Some("one")) && context.fetches(Some("other")));
     }
 }

@@ -9,6 +9,8 @@ mod check;
 mod client;
 mod context;
 mod dead_letter;
+mod describe;
+mod identity;
 pub mod mock;
 mod native;
 mod offsets;
@@ -40,6 +42,7 @@ use partition::ProgressRules;
 use reader::{Control, Reader};
 use repartition::FirstHop;
 
+pub use identity::{Identity, Topics, identify};
 pub use repartition::prepare;
 
 /// How long the client may take to say goodbye.
@@ -69,15 +72,25 @@ pub struct Source {
 
 impl Source {
     /// Starts reading; a broker that is away is waited for.
-    pub fn start(config: &Config, intake: Intake) -> Result<Self, ClientError> {
+    pub fn start(config: &Config, topics: &Topics, intake: Intake) -> Result<Self, ClientError> {
         let hops = config.pipeline.partitioning == Partitioning::Repartition;
-        let stream = if hops { repartition::second_hop(config) } else { Stream::of(config, "") };
+        let stream = match hops {
+            true => repartition::second_hop(config, topics),
+            false => Stream::of(config, topics, ""),
+        };
         let start_rules = start_rules(config, &stream.kafka, intake.shared());
-        let catch_up = CatchUp::start(&stream.kafka, intake.clone(), start_rules, stream.rules)
+        let catch_up = CatchUp::start(&stream, intake.clone(), start_rules)
             .map_err(|error| ClientError::new(&config.kafka, error))?;
-        let first_hop = if hops { Some(FirstHop::start(config, &intake)?) } else { None };
+        let first_hop = if hops { Some(FirstHop::start(config, topics, &intake)?) } else { None };
         let reading = Reading::start(config, stream, intake)?;
         Ok(Self { reading, catch_up: Some(catch_up), first_hop })
+    }
+
+    /// Has what was read of a repartitioned feed's source sent, since it cannot be read again.
+    pub fn finish_source(&self) {
+        if let Some(first_hop) = &self.first_hop {
+            first_hop.finish();
+        }
     }
 
     /// Stops reading: after this, nothing new enters the lanes.
@@ -98,6 +111,8 @@ impl Source {
 /// What is read, and by which rules.
 struct Stream {
     kafka: Kafka,
+    /// The topic's identity in this term.
+    topic_id: Option<Arc<str>>,
     /// For health, where there are several; empty: the main one.
     name: &'static str,
     rules: ProgressRules,
@@ -105,8 +120,9 @@ struct Stream {
 
 impl Stream {
     /// The topic with the trades.
-    fn of(config: &Config, name: &'static str) -> Self {
-        Self { kafka: config.kafka.clone(), name, rules: ProgressRules::of(config) }
+    fn of(config: &Config, topics: &Topics, name: &'static str) -> Self {
+        let topic_id = topics.source.id.clone();
+        Self { kafka: config.kafka.clone(), topic_id, name, rules: ProgressRules::of(config) }
     }
 }
 
@@ -121,19 +137,19 @@ struct Reading {
 
 impl Reading {
     fn start(config: &Config, stream: Stream, intake: Intake) -> Result<Self, ClientError> {
-        let Stream { kafka, name, rules } = stream;
+        let Stream { kafka, topic_id, name, rules } = stream;
         let failed = |reason: &dyn std::fmt::Display| ClientError::new(&config.kafka, reason);
         let shared = Arc::clone(intake.shared());
-        let context = Context::new(Arc::clone(&shared.metrics));
+        let context = Context::new(Arc::clone(&shared.metrics), &kafka.topic);
         let partitioning = config.pipeline.partitioning;
-        let settings = client::consumer(&kafka, partitioning);
+        let settings = client::that_names_its_topic(client::consumer(&kafka, partitioning));
         let consumer =
             BaseConsumer::from_config_and_context(&settings, context).map_err(|error| failed(&error))?;
         let consumer = Arc::new(consumer);
         let reading = Arc::clone(&consumer);
         let (control, controlled) = crossbeam_channel::bounded(2);
         let start_rules = start_rules(config, &kafka, &shared);
-        let kind = (partitioning != Partitioning::Shuffle, name);
+        let kind = (partitioning != Partitioning::Shuffle, name, topic_id);
         let (ending, ended) = crossbeam_channel::bounded(0);
         let run = move || {
             // Dropped when the thread ends.

@@ -6,6 +6,7 @@
 //! own queue up to librdkafka's limit and stops fetching, without pause, resume or seek.
 //! End-of-partition events must stay off: the batch call counts such an event as a message that was
 //! taken, and a rebalance, which rewinds to what was taken, then skips the record that comes next.
+//! A queue is of one topic: when the client goes on with another one of the same name, it gives nothing more.
 //! Invariant: every message and queue keeps the client alive that made it.
 #![allow(unsafe_code, reason = "calls of librdkafka that rdkafka does not wrap; each says why it is sound")]
 
@@ -22,10 +23,16 @@ use super::context::Context;
 use super::partition::{Queue, Taken};
 use crate::pipeline::batch::{Record, Records};
 
+/// The failure of a queue whose topic is not the one any more that the client fetches.
+pub(super) const OTHER_TOPIC: sys::rd_kafka_resp_err_t =
+    sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID;
+
 /// A partition's own queue.
 pub(super) struct PartitionQueue {
     queue: NonNull<sys::rd_kafka_queue_t>,
     topic: CString,
+    /// The topic's identity, where it has one.
+    topic_id: Option<Arc<str>>,
     partition: i32,
     consumer: Arc<BaseConsumer<Context>>,
     /// Unparked when the queue fills; librdkafka holds a pointer to it until the drop.
@@ -39,7 +46,7 @@ impl PartitionQueue {
     /// is unparked whenever the queue is filled again.
     pub(super) fn open(
         consumer: &Arc<BaseConsumer<Context>>,
-        topic: &str,
+        (topic, topic_id): (&str, Option<Arc<str>>),
         partition: i32,
         reader: Thread,
     ) -> Option<Self> {
@@ -55,7 +62,13 @@ impl PartitionQueue {
             sys::rd_kafka_queue_forward(queue.as_ptr(), ptr::null_mut());
             sys::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(unpark), opaque);
         }
-        Some(Self { queue, topic, partition, consumer: Arc::clone(consumer), reader, slots: Vec::new() })
+        let consumer = Arc::clone(consumer);
+        Some(Self { queue, topic, topic_id, partition, consumer, reader, slots: Vec::new() })
+    }
+
+    /// Whether everything that the client has handed out so far is of the queue's topic.
+    fn is_current(&self) -> bool {
+        self.consumer.client().context().fetches(self.topic_id.as_deref())
     }
 }
 
@@ -89,6 +102,12 @@ impl Queue for PartitionQueue {
                 taken.error = Some((err, words.to_string_lossy().into_owned()));
             }
         }
+        if !self.is_current() {
+            // Which of these messages are of the former topic cannot be told.
+            taken.messages.messages.clear();
+            taken.full = false;
+            taken.error = Some((OTHER_TOPIC, "the topic was made anew".to_owned()));
+        }
         taken
     }
 
@@ -104,7 +123,8 @@ impl Queue for PartitionQueue {
                 &mut high,
             )
         };
-        (err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+        let known = err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0;
+        (known && self.is_current()).then_some(high)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a question is asked until it is answered or nobody waits for the answer any more; the
 //! reader is unparked when an answer is there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::context::Context;
+use super::describe::describe;
 use crate::config::StartFrom;
 use crate::health::{Health, Part};
 
@@ -44,6 +46,19 @@ pub(super) enum Question {
     These(Vec<i32>),
 }
 
+/// What the broker says of a topic and some of its partitions.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// The topic's identity, if it has one; all else is of that topic.
+    pub(super) topic_id: Option<Arc<str>>,
+    /// How many partitions the topic has.
+    pub(super) count: usize,
+    /// The partitions that were asked for.
+    pub(super) spans: Vec<Span>,
+    /// Those of them whose broker does not answer.
+    pub(super) missing: Vec<i32>,
+}
+
 /// By which rules a cell that starts with nothing begins.
 #[derive(Clone)]
 pub(super) struct StartRules {
@@ -68,7 +83,7 @@ pub(super) struct Inquiry {
 /// The reader's side.
 pub(super) struct Offsets {
     questions: Option<Sender<Question>>,
-    answers: Receiver<Vec<Span>>,
+    answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -91,7 +106,7 @@ impl Offsets {
     }
 
     /// An answer, if one is there.
-    pub(super) fn answer(&self) -> Option<Vec<Span>> {
+    pub(super) fn answer(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
     }
 }
@@ -108,12 +123,12 @@ impl Drop for Offsets {
 }
 
 impl Inquiry {
-    fn serve(&self, asked: &Receiver<Question>, answer: &Sender<Vec<Span>>) {
+    fn serve(&self, asked: &Receiver<Question>, answer: &Sender<Answer>) {
         while let Ok(mut question) = asked.recv() {
             let mut wait = BACKOFF.0;
-            let spans = loop {
-                match self.spans(&question) {
-                    Ok(spans) => break spans,
+            let found = loop {
+                match self.ask(&question) {
+                    Ok(found) => break found,
                     Err(words) => self.health.fail(Part::Kafka, self.stream, &words),
                 }
                 thread::sleep(wait);
@@ -125,40 +140,56 @@ impl Inquiry {
                     Err(TryRecvError::Empty) => {}
                 }
             };
-            if answer.send(spans).is_err() {
+            if answer.send(found).is_err() {
                 return;
             }
             self.reader.unpark();
         }
     }
 
-    fn spans(&self, question: &Question) -> Result<Vec<Span>, String> {
-        let partitions = match question {
+    fn ask(&self, question: &Question) -> Result<Answer, String> {
+        let topic = &self.rules.topic;
+        let before = describe(self.consumer.client(), topic, TIMEOUT)?;
+        let wanted = match question {
             Question::These(partitions) => partitions.clone(),
-            Question::All => self.partitions()?,
+            Question::All => before.partitions.iter().map(|(partition, _)| *partition).collect(),
         };
-        let words = |error: KafkaError| format!("offsets of topic {}: {error}", self.rules.topic);
-        let span = |partition| self.rules.span(&self.consumer, partition, TIMEOUT).map_err(words);
-        partitions.into_iter().map(span).collect()
-    }
-
-    fn partitions(&self) -> Result<Vec<i32>, String> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(&self.rules.topic), TIMEOUT)
-            .map_err(|error| format!("topic {}: {error}", self.rules.topic))?;
-        let partitions: Vec<i32> = metadata
-            .topics()
-            .iter()
-            .filter(|topic| topic.name() == self.rules.topic && topic.error().is_none())
-            .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()))
-            .collect();
-        if partitions.is_empty() {
-            Err(format!("topic {} does not exist (yet)", self.rules.topic))
-        } else {
-            Ok(partitions)
+        let count = before.partitions.len();
+        let mut answer = Answer { topic_id: before.id.clone(), count, ..Answer::default() };
+        // One that is silent is silent for all of its partitions.
+        let mut silent = BTreeSet::new();
+        for partition in wanted {
+            let known = before.partitions.iter().find(|(known, _)| *known == partition);
+            let leader = known.and_then(|(_, leader)| *leader).filter(|leader| !silent.contains(leader));
+            let found = leader.map(|leader| (leader, self.rules.span(&self.consumer, partition, TIMEOUT)));
+            match found {
+                Some((_, Ok(span))) => answer.spans.push(span),
+                Some((leader, Err(error))) => {
+                    tracing::debug!(partition, leader, %error, "No offsets");
+                    silent.extend(is_silence(&error).then_some(leader));
+                    answer.missing.push(partition);
+                }
+                None => answer.missing.push(partition),
+            }
+        }
+        match answer.spans.is_empty() || describe(self.consumer.client(), topic, TIMEOUT)?.id == before.id {
+            true => Ok(answer),
+            false => Err(format!("topic {topic} was made anew just now")),
         }
     }
+}
+
+/// Whether an error says that the broker as a whole does not answer.
+fn is_silence(error: &KafkaError) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let silence = [
+        Code::OperationTimedOut,
+        Code::RequestTimedOut,
+        Code::MessageTimedOut,
+        Code::BrokerTransportFailure,
+        Code::AllBrokersDown,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| silence.contains(&code))
 }
 
 impl StartRules {

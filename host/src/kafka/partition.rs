@@ -148,6 +148,17 @@ impl<Q: Queue> Partition<Q> {
         }
     }
 
+    /// Hands over what was read before and found no room; says whether nothing of it is left.
+    pub(super) fn hand_over_rest(&mut self) -> bool {
+        self.offer_held();
+        self.held.is_empty()
+    }
+
+    /// How many records there are, as far as is known, that were not read.
+    pub(super) fn unread(&self) -> i64 {
+        (self.end - self.next).max(0)
+    }
+
     /// Goes on at another offset; what was read before and is held goes out first.
     pub(super) fn restart(&mut self, next: i64, end: i64) {
         self.next = next;

@@ -19,8 +19,8 @@ pub struct Start {
     pub decoded: i64,
     /// Offsets that were deleted before some cell had read them.
     pub gap: i64,
-    /// The topic is another one: saved offsets mean nothing.
-    pub reset: bool,
+    /// Offsets that some cell has taken, of records that the log has lost since.
+    pub cut: i64,
 }
 
 /// Finds where a partition is begun.
@@ -34,19 +34,17 @@ pub fn start(span: &Span, resumes: &[Resume]) -> Start {
     let cells = resumes.iter().flat_map(|resume| &resume.cells);
     let positions: BTreeSet<i64> = cells.filter(feeds).map(needs).collect();
     let decoded = resumes.iter().filter_map(|resume| resume.decoded.get(&span.partition)).max();
-    let decoded = decoded.copied().unwrap_or(i64::MIN);
-    let first = positions.first().copied().unwrap_or(span.start);
-    if positions.last().is_some_and(|last| *last > span.end) {
-        let begin = Begin { next: span.low, ..Begin::default() };
-        return Start { begin, decoded: i64::MIN, gap: 0, reset: true };
-    }
+    // What is written behind a log's new end is new, whatever its offset.
+    let decoded = decoded.map_or(i64::MIN, |decoded| span.end.min(*decoded));
+    let first = positions.first().copied().unwrap_or(span.start).min(span.end);
+    let cut = positions.last().map_or(0, |last| (last - span.end).max(0));
     // Cells may be ahead of what was judged: a dead letter that the broker had not got holds that back.
     let unjudged = Some(decoded).filter(|decoded| *decoded > i64::MIN).unwrap_or(first);
     let next = first.min(unjudged).max(span.low).max(span.floor);
     // What was deleted before the floor did not matter any more.
     let gap = if span.floor > span.low { 0 } else { (span.low - first).max(0) };
-    let cut = Some(decoded).filter(|decoded| *decoded > next);
-    Start { begin: Begin { next, cut }, decoded, gap, reset: false }
+    let split = Some(decoded).filter(|decoded| *decoded > next);
+    Start { begin: Begin { next, cut: split }, decoded, gap, cut }
 }
 
 #[cfg(test)]
@@ -78,7 +76,7 @@ mod tests {
     #[test]
     fn reading_starts_at_the_smallest_offset_and_is_cut_where_records_were_judged_before() {
         let found = start(&SPAN, &resume(&[Some(700), Some(500), Some(700)], Some(650)));
-        assert_eq!(found, Start { begin: begin(500, Some(650)), decoded: 650, gap: 0, reset: false });
+        assert_eq!(found, Start { begin: begin(500, Some(650)), decoded: 650, gap: 0, cut: 0 });
     }
 
     #[test]
@@ -121,8 +119,16 @@ mod tests {
     }
 
     #[test]
-    fn offsets_behind_the_end_belong_to_another_topic() {
-        let found = start(&SPAN, &resume(&[Some(1_001)], Some(900)));
-        assert_eq!((found.begin, found.reset, found.decoded), (begin(100, None), true, i64::MIN));
+    fn where_the_log_has_lost_what_was_read_reading_goes_on_at_its_end() {
+        let found = start(&SPAN, &resume(&[Some(1_010), Some(900)], Some(1_010)));
+        assert_eq!(found, Start { begin: begin(900, Some(1_000)), decoded: 1_000, gap: 0, cut: 10 });
+        let found = start(&SPAN, &resume(&[Some(1_010)], Some(1_010)));
+        assert_eq!(found, Start { begin: begin(1_000, None), decoded: 1_000, gap: 0, cut: 10 });
+    }
+
+    #[test]
+    fn of_a_topic_that_was_made_anew_everything_is_read_and_what_is_deleted_already_is_a_gap() {
+        let found = start(&SPAN, &resume(&[Some(0), Some(0)], None));
+        assert_eq!(found, Start { begin: begin(100, None), decoded: i64::MIN, gap: 100, cut: 0 });
     }
 }

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::batch::{Feed, Mark, Progress, SourceMarks};
 use super::catch_up::Lag;
 use super::cell_clock::{CellClock, Now};
-use super::checkpoint::{Job, StatePage};
+use super::checkpoint::Job;
+use super::moved::Moved;
+use super::page::StatePage;
 use super::recovery::Recovery;
 use super::tokens::Tokens;
 use super::upkeep::Written;
@@ -98,6 +100,8 @@ pub struct Cell {
     pub(super) job: Job,
     /// What is done about failures.
     pub(super) recovery: Recovery,
+    /// While its state comes from the shards of a former layout: what it has taken of each token.
+    pub(super) moved: Option<Moved>,
     /// The partitions that it takes from the catch-up reader.
     pub(super) lag: Option<Lag>,
     /// It is saved, and put back when it fails; a new version is not, until it is accepted.
@@ -136,6 +140,7 @@ impl Cell {
             first_taken_ms: None,
             job: Job::default(),
             recovery: Recovery::default(),
+            moved: None,
             lag: None,
             settled: false,
             giving: false,
@@ -158,7 +163,7 @@ impl Cell {
         for page in pages {
             let numbers: Vec<u32> = page.tokens.iter().map(|token| tokens.intern_text(&token.text)).collect();
             for (&number, token) in numbers.iter().zip(&page.tokens) {
-                tokens.restore(number, token.last_trade_ms);
+                tokens.restore(number, token.last_trade_ms, token.partition);
             }
             let fresh = self.meet(numbers.iter().copied(), tokens);
             let new_tokens = introductions(&fresh, tokens);
@@ -294,6 +299,7 @@ impl Cell {
             }
         }
         self.meet_live(mark.partition, live, now);
+        self.moved.take_if(|moved| moved.is_passed(&self.clock));
     }
 
     /// Learns where a partition begins of which nothing was known.

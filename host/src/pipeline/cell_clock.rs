@@ -85,7 +85,7 @@ impl CellClock {
             self.restore(head);
         }
         for (partition, mark) in former.marks {
-            self.assign(partition, UNKNOWN, false);
+            self.assign(partition, UNKNOWN, i64::MAX);
             self.set_absent(partition, mark.absent);
         }
         self.begun = former.begun;
@@ -111,9 +111,9 @@ impl CellClock {
         }
     }
 
-    /// Whether it is known of every partition where it goes on.
+    /// Whether it is known of every partition where it goes on. One that has not been reached at all is left out.
     pub(super) fn is_known(&self) -> bool {
-        self.marks.values().all(|mark| mark.next != UNKNOWN)
+        self.marks.values().all(|mark| mark.next != UNKNOWN || mark.absent)
     }
 
     /// Starts where a checkpoint was taken.
@@ -132,7 +132,8 @@ impl CellClock {
     /// The vector that partitions are read on from; none for a cell that starts with nothing.
     pub(super) fn resumes(&self) -> Option<BTreeMap<i32, i64>> {
         let all = self.marks.iter().chain(&self.saved);
-        self.restored.then(|| all.map(|(&partition, mark)| (partition, mark.next)).collect())
+        let known = all.filter(|(_, mark)| mark.next != UNKNOWN);
+        self.restored.then(|| known.map(|(&partition, mark)| (partition, mark.next)).collect())
     }
 
     /// What a checkpoint must say of the partitions.
@@ -143,7 +144,7 @@ impl CellClock {
             newest_ms: mark.newest_ms,
             progress: mark.progress as u8,
         };
-        self.marks.iter().chain(&self.saved).map(saved).collect()
+        self.marks.iter().chain(&self.saved).filter(|(_, mark)| mark.next != UNKNOWN).map(saved).collect()
     }
 
     /// What a checkpoint must say of the source.
@@ -152,10 +153,10 @@ impl CellClock {
     }
 
     /// Learns that a partition feeds this cell from `next` on. A cell that comes from a checkpoint
-    /// keeps its own, later, element of the vector; `reset` says that its offsets mean nothing any more.
-    pub fn assign(&mut self, partition: i32, next: i64, reset: bool) {
+    /// keeps its own, later, element of the vector, but none behind the partition's `end`.
+    pub fn assign(&mut self, partition: i32, next: i64, end: i64) {
         let known = self.saved.remove(&partition).or_else(|| self.marks.remove(&partition));
-        let next = known.filter(|_| !reset).map_or(next, |known| known.next.max(next));
+        let next = known.map_or(next, |known| known.next.min(end).max(next));
         let saved = PartitionMark { progress: Progress::Behind, absent: false, ..known.unwrap_or_default() };
         self.marks.insert(partition, PartitionMark { next, ..saved });
         self.begun.insert(partition, next);
@@ -229,7 +230,8 @@ impl CellClock {
 
     /// The vector: for each partition the first offset not taken.
     pub fn vector(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
-        self.marks.iter().map(|(partition, mark)| (*partition, mark.next))
+        let known = self.marks.iter().filter(|(_, mark)| mark.next != UNKNOWN);
+        known.map(|(partition, mark)| (*partition, mark.next))
     }
 
     /// Whether no partition is behind, and an event clock has come to its end: a former owner cannot have
@@ -321,8 +323,8 @@ mod tests {
     #[test]
     fn a_partition_with_nothing_read_holds_the_clock() {
         let mut clock = CellClock::new(ClockMode::Wall);
-        clock.assign(0, 0, false);
-        clock.assign(1, 0, false);
+        clock.assign(0, 0, i64::MAX);
+        clock.assign(1, 0, i64::MAX);
         clock.take(&mark(0, 1, 500, Progress::Live), 0);
         assert_eq!(clock.advance(at(1_000, 0)), None);
         clock.take(&mark(1, 1, 400, Progress::Behind), 0);
@@ -332,7 +334,7 @@ mod tests {
     #[test]
     fn live_partitions_follow_the_wall_and_the_clock_never_goes_back() {
         let mut clock = CellClock::new(ClockMode::Wall);
-        clock.assign(0, 0, false);
+        clock.assign(0, 0, i64::MAX);
         clock.take(&mark(0, 1, 500, Progress::Live), 0);
         assert_eq!(clock.advance(at(1_000, 0)), Some(1_000));
         clock.take(&mark(0, 2, 600, Progress::Behind), 0);
@@ -342,8 +344,8 @@ mod tests {
     #[test]
     fn an_event_clock_jumps_to_the_largest_time_after_a_settled_end() {
         let mut clock = CellClock::new(ClockMode::Event);
-        clock.assign(0, 0, false);
-        clock.assign(1, 0, false);
+        clock.assign(0, 0, i64::MAX);
+        clock.assign(1, 0, i64::MAX);
         clock.take(&mark(0, 1, 500, Progress::Behind), 0);
         clock.take(&mark(1, 1, 900, Progress::Behind), 0);
         assert_eq!(clock.advance(at(0, 0)), Some(500));
@@ -359,7 +361,7 @@ mod tests {
     #[test]
     fn a_partition_counts_before_it_leaves_though_its_end_comes_with_its_last_batch() {
         let mut clock = CellClock::new(ClockMode::Event);
-        clock.assign(0, 0, false);
+        clock.assign(0, 0, i64::MAX);
         clock.take(&mark(0, 1, 500, Progress::End), 0);
         assert_eq!(clock.advance(at(0, 0)), Some(500));
     }
@@ -367,7 +369,7 @@ mod tests {
     #[test]
     fn new_trades_after_an_end_bring_new_final_results() {
         let mut clock = CellClock::new(ClockMode::Event);
-        clock.assign(0, 0, false);
+        clock.assign(0, 0, i64::MAX);
         clock.take(&mark(0, 1, 500, Progress::End), 0);
         assert!(clock.take_final(at(0, 1_000)));
         clock.take(&mark(0, 2, 700, Progress::End), 1_500);

@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::cell::Cell;
+use super::ground::{Ground, checkpoint_name};
+use super::moved::Moved;
+use super::page::StatePage;
 use super::tokens::Tokens;
-use crate::plugin::PluginError;
-use crate::plugin::contract::{EntriesParam, Page, RemovalsParam};
+use crate::plugin::contract::Page;
 use crate::store::{Commit, Head, Owner, Part, StagedPage};
 
 /// The longest page: what an instance may hand to the host at once.
@@ -42,119 +42,21 @@ impl Default for Bounds {
     }
 }
 
-/// A token of a page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SavedToken {
-    /// Its address: numbers never leave the process.
-    pub text: String,
-    /// When it traded last, unix milliseconds.
-    pub last_trade_ms: i64,
-}
-
-/// A page of state, as it is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StatePage {
-    /// The tokens that the columns name by their place here.
-    pub tokens: Vec<SavedToken>,
-    entry_tokens: Vec<u32>,
-    entry_slots: Vec<u64>,
-    entry_ends: Vec<u32>,
-    #[serde(with = "serde_bytes")]
-    entry_bytes: Vec<u8>,
-    removed_tokens: Vec<u32>,
-    removed_slots: Vec<u64>,
-}
-
-/// A stored page that is none.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PageError {
-    /// Its bytes are no page.
-    #[error("a page of the checkpoint cannot be read: {0}")]
-    Undecodable(#[from] rmp_serde::decode::Error),
-    /// Its columns do not fit each other.
-    #[error("a page of the checkpoint has columns that do not fit each other")]
-    Columns,
-}
-
-impl StatePage {
-    /// Names tokens by their texts instead of their numbers; none where the plugin names a token that
-    /// it was never given.
-    fn of(page: &Page, tokens: &Tokens) -> Option<Self> {
-        let mut saved = Self {
-            entry_slots: page.entries.slots.clone(),
-            entry_ends: page.entries.ends.clone(),
-            entry_bytes: page.entries.bytes.clone(),
-            removed_slots: page.removed.slots.clone(),
-            ..Self::default()
-        };
-        let mut last = None;
-        let mut place = |number: u32, table: &mut Vec<SavedToken>| {
-            if last != Some(number) {
-                let token = tokens.get(number)?;
-                table.push(SavedToken { text: token.text.to_string(), last_trade_ms: token.last_trade_ms });
-                last = Some(number);
-            }
-            Some(table.len() as u32 - 1)
-        };
-        for &number in &page.entries.tokens {
-            saved.entry_tokens.push(place(number, &mut saved.tokens)?);
-        }
-        for &number in &page.removed.tokens {
-            saved.removed_tokens.push(place(number, &mut saved.tokens)?);
-        }
-        saved.fits().then_some(saved)
-    }
-
-    /// Reads a stored page.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, PageError> {
-        let page: Self = rmp_serde::from_slice(bytes)?;
-        if page.fits() { Ok(page) } else { Err(PageError::Columns) }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        // A page is plain data in memory; writing it cannot fail.
-        rmp_serde::to_vec(self).unwrap_or_default()
-    }
-
-    fn fits(&self) -> bool {
-        let known = |place: &u32| (*place as usize) < self.tokens.len();
-        self.entry_tokens.len() == self.entry_slots.len()
-            && self.entry_tokens.len() == self.entry_ends.len()
-            && self.entry_ends.is_sorted()
-            && self.entry_ends.last().map_or(0, |end| *end as usize) == self.entry_bytes.len()
-            && self.removed_tokens.len() == self.removed_slots.len()
-            && self.entry_tokens.iter().chain(&self.removed_tokens).all(known)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.entry_tokens.is_empty() && self.removed_tokens.is_empty()
-    }
-
-    /// Hands the page to an import under the numbers that its tokens have by now.
-    pub(super) fn import(
-        &self,
-        numbers: &[u32],
-        import: impl FnOnce(EntriesParam<'_>, RemovalsParam<'_>) -> Result<(), PluginError>,
-    ) -> Result<(), PluginError> {
-        let number = |place: &u32| numbers[*place as usize];
-        let entry_tokens: Vec<u32> = self.entry_tokens.iter().map(number).collect();
-        let removed_tokens: Vec<u32> = self.removed_tokens.iter().map(number).collect();
-        let entries = EntriesParam {
-            tokens: &entry_tokens,
-            slots: &self.entry_slots,
-            ends: &self.entry_ends,
-            bytes: &self.entry_bytes,
-        };
-        import(entries, RemovalsParam { tokens: &removed_tokens, slots: &self.removed_slots })
-    }
-}
-
 /// What a cell starts from.
 #[derive(Debug)]
 pub(super) struct Saved {
     pub(super) head: Head,
     /// Its state; none where it does not fit what runs now, and is only to be replaced.
     pub(super) pages: Option<Vec<StatePage>>,
+    /// Where the state comes from the shards of a former layout: what of the stream is in it.
+    pub(super) moved: Option<Moved>,
+}
+
+impl Saved {
+    /// A checkpoint of this shard's own.
+    pub(super) fn own(head: Head, pages: Option<Vec<StatePage>>) -> Self {
+        Self { head, pages, moved: None }
+    }
 }
 
 /// The checkpoints of one cell: the last one that is stored, and the one being taken.
@@ -233,6 +135,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) decoded: &'a dyn Fn() -> Vec<(i32, i64)>,
     /// Which layout of shards the state belongs to.
     pub(super) layout: &'a str,
+    /// Which topic the offsets count, and how the store calls the checkpoint.
+    pub(super) ground: &'a Ground,
     pub(super) bounds: Bounds,
 }
 
@@ -377,7 +281,7 @@ pub(super) fn step(cell: &mut Cell, tokens: &mut Tokens, now: &Circumstances<'_>
 
 /// Moves a checkpoint on by the page that was exported.
 fn advance(cell: &mut Cell, page: &Page, bytes: Vec<u8>, now: &Circumstances<'_>) -> Option<Piece> {
-    let plugin: Arc<str> = cell.running.name().into();
+    let plugin = checkpoint_name(now.ground.layout_id, cell.running.name());
     let job = cell.job.under_way.as_mut()?;
     let opening = job.cursor == 0;
     if opening {
@@ -411,6 +315,7 @@ fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: 
     let mut head = Head {
         format: Head::FORMAT,
         layout: now.layout.to_owned(),
+        topic_id: now.ground.topic_id.as_deref().map(str::to_owned),
         digest: cell.running.digest.to_string(),
         configuration: cell.running.configuration.to_string(),
         state_version: cell.running.plugin.description().state_version,
@@ -457,40 +362,4 @@ pub(super) fn bound_removals(cell: &mut Cell, tokens: &mut Tokens, bounds: Bound
     }
     cell.job.start_over();
     cell.let_go(tokens);
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_page_is_read_back_as_it_was_written() {
-        let page = StatePage {
-            tokens: vec![SavedToken { text: "a".to_owned(), last_trade_ms: -5 }],
-            entry_tokens: vec![0, 0],
-            entry_slots: vec![7, u64::MAX],
-            entry_ends: vec![2, 3],
-            entry_bytes: vec![1, 2, 3],
-            removed_tokens: vec![0],
-            removed_slots: vec![9],
-        };
-        assert_eq!(StatePage::decode(&page.encode()).unwrap(), page);
-    }
-
-    #[test]
-    fn columns_that_do_not_fit_are_refused() {
-        let page = StatePage { entry_tokens: vec![0], ..StatePage::default() };
-        assert!(matches!(StatePage::decode(&page.encode()), Err(PageError::Columns)));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_are_an_error_or_a_page_and_never_a_panic(bytes: Vec<u8>) {
-            if let Ok(page) = StatePage::decode(&bytes) {
-                prop_assert!(page.fits());
-            }
-        }
-    }
 }

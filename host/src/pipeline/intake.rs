@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::batch::Feed;
 use super::board::Board;
 use super::catch_up::DemandId;
+use super::cell_clock::UNKNOWN;
 use super::lane::{self, Front, LaneSender, Waker};
 use super::route::Layout;
 use super::status::{self, Sort, TokenStatus};
@@ -70,9 +71,9 @@ impl Intake {
         self.workers.iter().map(ask).collect()
     }
 
-    /// Assigns a partition that will be read from `next` on; before `decoded` everything was counted
-    /// and judged already.
-    pub fn assign(&self, partition: i32, next: i64, reset: bool, decoded: i64, waker: Waker) -> LaneSender {
+    /// Assigns a partition that will be read from `next` on, and whose end is known; before `decoded`
+    /// everything was counted and judged already.
+    pub fn assign(&self, partition: i32, next: i64, end: i64, decoded: i64, waker: Waker) -> LaneSender {
         let layout = &self.layout;
         let decoder = layout.decoder(partition);
         let shards = match layout.shuffles() {
@@ -88,7 +89,7 @@ impl Intake {
             let ours = index == decoder;
             if ours || layout.shuffles() {
                 let lane = if ours { lane.take() } else { None };
-                worker.send(Event::Assign(Assignment { partition, next, reset, lane }));
+                worker.send(Event::Assign(Assignment { partition, next, end, lane }));
             }
         }
         sender
@@ -163,10 +164,15 @@ impl Intake {
         }
     }
 
-    /// Starts a partition's offsets anew: the topic is another one.
-    pub fn reset(&self, partition: i32, next: i64) {
-        for worker in &self.workers {
-            worker.send(Event::Assign(Assignment { partition, next, reset: true, lane: None }));
+    /// Tells that there is a partition whose broker does not answer yet: it holds the clocks until it is assigned,
+    /// or left out. Where it is a shard of its own, nobody else minds; the source of a repartitioned feed is not.
+    pub fn await_partition(&self, partition: i32) {
+        if self.layout.shuffles() || Arc::ptr_eq(&self.board, &self.shared.source_board) {
+            self.front.assign(partition);
+            for worker in &self.workers {
+                let (next, end) = (UNKNOWN, i64::MAX);
+                worker.send(Event::Assign(Assignment { partition, next, end, lane: None }));
+            }
         }
     }
 
@@ -207,9 +213,25 @@ impl Intake {
         for answer in self.begin_drop() {
             answer.recv().ok();
         }
+        self.forget_partitions();
+    }
+
+    /// Takes all partitions off the board.
+    pub fn forget_partitions(&self) {
         for partition in self.board.partitions().into_keys() {
             self.board.revoke(partition);
         }
+    }
+
+    /// Has the workers take what is left in their lanes, which nobody fills any more; each answers when nothing of it
+    /// is on its way.
+    pub fn begin_emptying(&self) -> Vec<Receiver<()>> {
+        self.ask_all(Event::Empty)
+    }
+
+    /// Has all shards stored, however long that takes, and given up; each worker answers when they are gone.
+    pub fn begin_retiring(&self) -> Vec<Receiver<()>> {
+        self.ask_all(Event::Retire)
     }
 
     /// Closes a partition; the answer comes when its results are with the store, or given up.

@@ -62,19 +62,20 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Copies the rows of a share for which `takes` holds; `tokens` are the share's with their numbers.
+    /// Copies the rows of a share for which `takes` holds, by the place of their token and their own;
+    /// `tokens` are the share's with their numbers.
     pub(super) fn new(
         routed: &Routed,
         share: &Share,
         tokens: &[(u32, u32)],
-        takes: impl Fn(usize) -> bool,
+        takes: impl Fn(usize, usize) -> bool,
     ) -> Self {
         let mut kept = Self::default();
         let mut row = share.rows.start;
-        for &(number, rows) in tokens {
+        for (token, &(number, rows)) in tokens.iter().enumerate() {
             let before = kept.numbers.len();
             for _ in 0..rows {
-                if takes(row) {
+                if takes(token, row) {
                     kept.numbers.push(number);
                     kept.push(routed, share, row);
                 }

@@ -5,22 +5,37 @@
 
 use std::sync::Arc;
 
-use super::checkpoint::{Saved, StatePage};
-use crate::store::{Action, Head, Store, StoreError};
+use super::Shared;
+use super::checkpoint::Saved;
+use super::ground::{Ground, checkpoint_name};
+use super::moved;
+use super::page::StatePage;
+use super::route::Layout;
+use crate::store::{Action, Head, SavedMark, Store, StoreError};
 
 /// Which checkpoints are wanted.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     /// The layout that they must belong to.
     pub(super) layout: Arc<str>,
+    /// How trades find their shards in it.
+    pub(super) own: Layout,
+    /// Which topic their offsets must count, and how the store calls them.
+    pub(super) ground: Arc<Ground>,
     /// The cells in their order.
     pub(super) cells: Vec<WantedCell>,
 }
 
 impl Wanted {
     /// No checkpoint at all: where none are taken, a shard is claimed and nothing fetched.
-    pub(super) fn nothing(layout: &Arc<str>) -> Self {
-        Self { layout: Arc::clone(layout), cells: Vec::new() }
+    pub(super) fn nothing(shared: &Shared) -> Self {
+        Self::of(shared, Vec::new())
+    }
+
+    /// The checkpoints of these cells.
+    pub(super) fn of(shared: &Shared, cells: Vec<WantedCell>) -> Self {
+        let layout = Arc::clone(&shared.layout_name);
+        Self { layout, own: shared.layout, ground: shared.ground(), cells }
     }
 }
 
@@ -61,29 +76,50 @@ async fn fetch_cell(
     wanted: &Wanted,
     cell: &WantedCell,
 ) -> Result<Option<Saved>, StoreError> {
-    let Some(head) = store.head(shard, &cell.plugin).await? else {
-        return Ok(None);
+    let name = checkpoint_name(wanted.ground.layout_id, &cell.plugin);
+    let Some(head) = store.head(shard, &name).await? else {
+        return match &wanted.ground.former {
+            Some(former) => moved::fetch(store, shard, (wanted, cell), former, Vec::new()).await,
+            None => Ok(None),
+        };
     };
-    let pages = match fits(&head, wanted, cell) {
-        Ok(()) => fetch_pages(store, shard, cell, &head).await?,
+    let pages = match fits(&head, &wanted.layout, cell) {
+        Ok(()) => fetch_pages(store, shard, &name, &head).await?,
         Err(words) => Err(words),
     };
     if let Err(words) = &pages {
         tracing::warn!(shard, plugin = %cell.plugin, reason = %words, "Checkpoint not used");
+        if let Some(former) = &wanted.ground.former {
+            let carried = moved::fetch(store, shard, (wanted, cell), former, head.parts.clone()).await?;
+            return Ok(Some(carried.unwrap_or(Saved::own(head, None))));
+        }
     }
-    Ok(Some(Saved { head, pages: pages.ok() }))
+    Ok(Some(Saved::own(of_topic(head, wanted), pages.ok())))
 }
 
-async fn fetch_pages(
+/// A head as it is to be used: offsets of another topic, which had the same name, are those of nothing. What was
+/// counted stays counted, and all that the new topic holds is new.
+pub(super) fn of_topic(head: Head, wanted: &Wanted) -> Head {
+    match (&head.topic_id, &wanted.ground.topic_id) {
+        (Some(saved), Some(read)) if **saved != **read => {
+            let unread = |mark: SavedMark| SavedMark { next: 0, newest_ms: None, ..mark };
+            let marks = head.marks.into_iter().map(unread).collect();
+            Head { marks, decoded: Vec::new(), quarantined: Vec::new(), ..head }
+        }
+        _ => head,
+    }
+}
+
+pub(super) async fn fetch_pages(
     store: &Store,
     shard: u32,
-    cell: &WantedCell,
+    name: &str,
     head: &Head,
 ) -> Result<Result<Vec<StatePage>, String>, StoreError> {
     let mut pages = Vec::new();
     for part in &head.parts {
         for index in 0..part.pages {
-            let Some(bytes) = store.page(shard, &cell.plugin, part.id, index).await? else {
+            let Some(bytes) = store.page(shard, name, part.id, index).await? else {
                 return Ok(Err(format!("page {index} of part {} is missing", part.id)));
             };
             match StatePage::decode(&bytes) {
@@ -96,9 +132,9 @@ async fn fetch_pages(
 }
 
 /// Whether a checkpoint has all that the cell needs.
-fn fits(head: &Head, wanted: &Wanted, cell: &WantedCell) -> Result<(), String> {
-    if *head.layout != *wanted.layout {
-        return Err(format!("it belongs to the layout {}, this is {}", head.layout, wanted.layout));
+pub(super) fn fits(head: &Head, layout: &str, cell: &WantedCell) -> Result<(), String> {
+    if *head.layout != *layout {
+        return Err(format!("it belongs to the layout {}, this is {layout}", head.layout));
     }
     if head.step_ms != cell.step_ms {
         return Err(format!("its steps are {} ms, by now they are {} ms", head.step_ms, cell.step_ms));

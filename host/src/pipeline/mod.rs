@@ -21,10 +21,13 @@ mod checkpoint;
 pub mod comparison;
 pub mod evictions;
 mod flush;
+pub mod ground;
 mod intake;
 mod kept;
 pub mod lane;
 mod load;
+mod moved;
+mod page;
 pub mod parcel;
 pub mod quarantine;
 mod recovery;
@@ -45,13 +48,16 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 pub use checkpoint::Bounds;
 pub use flush::FlushRules;
+pub use ground::Ground;
 pub use intake::Intake;
 pub use route::Layout;
 pub use shard::Horizon;
@@ -127,6 +133,12 @@ pub struct Shared {
     bounds: Bounds,
     /// The store has results of this service from before: they are not to go backwards.
     withhold: AtomicBool,
+    /// What this term stands on.
+    ground: Mutex<Arc<Ground>>,
+    /// Told when this term must end in order, since its offsets mean nothing any more.
+    pub anew: Notify,
+    /// How many partitions the topic was last seen to have.
+    partitions: AtomicU32,
     /// The batch line of the log.
     throughput: Throughput,
     /// Whether results had to be given up.
@@ -193,6 +205,9 @@ impl Shared {
             layout_name: parts.layout_name,
             bounds: Bounds::default(),
             withhold: AtomicBool::new(false),
+            ground: Mutex::default(),
+            anew: Notify::new(),
+            partitions: AtomicU32::new(0),
             throughput: Throughput::new(),
             unwritten: AtomicBool::new(false),
         }
@@ -209,6 +224,26 @@ impl Shared {
     /// From now on shards are withheld until they have caught up.
     pub fn withhold(&self) {
         self.withhold.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes how many partitions the topic has.
+    pub fn saw_partitions(&self, count: u32) {
+        self.partitions.store(count, Ordering::Relaxed);
+    }
+
+    /// How many partitions the topic was last seen to have.
+    pub fn partitions(&self) -> u32 {
+        self.partitions.load(Ordering::Relaxed)
+    }
+
+    /// Begins a term, or says that a former layout is not needed any more.
+    pub fn stand_on(&self, ground: Ground) {
+        *self.ground.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(ground);
+    }
+
+    /// What this term stands on.
+    pub fn ground(&self) -> Arc<Ground> {
+        Arc::clone(&self.ground.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The optional columns that are filled.

@@ -175,6 +175,7 @@ impl Cell {
         // They are put back with its checkpoint, or removed as leftovers where nothing brings them again.
         drop(self.release(tokens));
         self.lag = None;
+        self.moved = None;
         self.giving = false;
         self.job = Job::default();
         self.recovery.fail(error);
@@ -204,7 +205,7 @@ impl Cell {
             return self.fail(error, tokens);
         }
         self.clock.rewind(saved.as_ref().filter(|saved| saved.pages.is_some()).map(|saved| &saved.head));
-        let Some(Saved { head, pages }) = saved else {
+        let Some(Saved { head, pages, moved }) = saved else {
             return;
         };
         if self.sight == Sight::Visible {
@@ -217,12 +218,14 @@ impl Cell {
         match self.import(head.state_version, &pages, tokens) {
             Ok(()) => {
                 self.job.restored(&head);
+                self.moved = moved;
                 self.recovery.quarantined.extend(&head.quarantined);
             }
             // State that the plugin refuses is left: it begins with nothing and reads the horizon again.
             Err(refused) if refused.stage == Stage::Import => {
                 tracing::warn!(plugin = self.running.name(), reason = %refused.reason, "State refused; begins with nothing");
                 drop(self.release(tokens));
+                self.moved = None;
                 self.clock.rewind(None);
                 if let Err(error) = self.renew() {
                     self.fail(error, tokens);

@@ -126,7 +126,7 @@ impl Shard {
     pub(super) fn begin_with_nothing(&mut self, id: CellId, demands: &Arc<Demands>, now: Now) {
         if let Some(cell) = self.cells.iter_mut().find(|cell| cell.id == id) {
             for &partition in self.live.keys() {
-                cell.clock.assign(partition, UNKNOWN, false);
+                cell.clock.assign(partition, UNKNOWN, i64::MAX);
             }
             if self.sourced {
                 cell.clock.follow_source();
@@ -138,12 +138,14 @@ impl Shard {
     /// Learns that a partition feeds the shard from `next` on; see [`CellClock::assign`].
     ///
     /// [`CellClock::assign`]: super::cell_clock::CellClock::assign
-    pub fn assign(&mut self, partition: i32, next: i64, reset: bool, now: Now) {
+    pub fn assign(&mut self, partition: i32, next: i64, end: i64, now: Now) {
         let mark = Mark { partition, first: next, next, newest_ms: None, progress: Progress::Behind };
-        self.live.insert(partition, mark);
+        if next != UNKNOWN {
+            self.live.insert(partition, mark);
+        }
         for cell in &mut self.cells {
-            cell.clock.assign(partition, next, reset);
-            cell.meet_live(partition, Some(&mark), now);
+            cell.clock.assign(partition, next, end);
+            cell.meet_live(partition, self.live.get(&partition), now);
         }
     }
 
@@ -266,12 +268,23 @@ impl Shard {
                 continue;
             }
             let mark = &routed.mark;
-            let careful = cell.recovery.leaves_out_of(mark) || cell.recovery.watches(mark);
+            let careful =
+                cell.recovery.leaves_out_of(mark) || cell.recovery.watches(mark) || cell.moved.is_some();
             let died_at = if !careful && reach.covers(routed, share) {
                 let survived = cell.process(&whole, &mut self.tokens);
                 (!survived).then(|| cell.recovery.named_row().map(|row| share.rows.start + row))
             } else {
-                let takes = |row| reach.takes(routed, row) && !cell.recovery.leaves_out(routed.spot(row));
+                let has = |token: usize, row: usize| {
+                    let hash = routed.tokens[share.tokens.start + token].hash;
+                    cell.moved
+                        .as_ref()
+                        .is_some_and(|moved| moved.has(hash, mark.partition, routed.offset(row)))
+                };
+                let takes = |token: usize, row: usize| {
+                    reach.takes(routed, row)
+                        && !has(token, row)
+                        && !cell.recovery.leaves_out(routed.spot(row))
+                };
                 let kept = Kept::new(routed, share, &self.share_tokens, takes);
                 process_kept(cell, &kept, mark, &mut self.tokens)
             };
@@ -294,7 +307,8 @@ impl Shard {
         for token in &routed.tokens[share.tokens.clone()] {
             let number = self.tokens.intern(token.hash, routed.text(token));
             let news = if routed.feed == Feed::Live { token.rows } else { 0 };
-            new_in_period += u64::from(self.tokens.count(number, news, token.newest_ms, period));
+            new_in_period +=
+                u64::from(self.tokens.count(number, news, routed.mark.partition, token.newest_ms, period));
             self.share_tokens.push((number, token.rows));
             self.numbers.resize(self.numbers.len() + token.rows as usize, number);
         }

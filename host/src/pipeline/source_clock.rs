@@ -153,7 +153,7 @@ mod tests {
 
     fn clock(mode: ClockMode, all: &[SourceMarks]) -> CellClock {
         let mut clock = CellClock::new(mode);
-        clock.assign(0, 0, false);
+        clock.assign(0, 0, i64::MAX);
         for told in all {
             clock.take_sources(told, 0);
         }
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(clock.advance(at(0)), Some(WALL_MS));
         assert!(clock.caught_up(at(5_000)));
         // Another assignment, after which nothing was heard yet.
-        clock.assign(0, 0, false);
+        clock.assign(0, 0, i64::MAX);
         assert!(!clock.caught_up(at(5_000)));
     }
 

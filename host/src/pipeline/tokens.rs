@@ -17,6 +17,8 @@ pub struct Token {
     hash: u64,
     /// The event time of its last trade, in unix milliseconds.
     pub last_trade_ms: i64,
+    /// The partition that it came from.
+    pub partition: Option<i32>,
     /// Trades taken since the token became known.
     pub trades: u64,
     /// How many cells of the shard need its number.
@@ -68,6 +70,7 @@ impl Tokens {
             text: text.into(),
             hash,
             last_trade_ms: i64::MIN,
+            partition: None,
             trades: 0,
             holders: 0,
             knowers: 0,
@@ -90,12 +93,13 @@ impl Tokens {
         number
     }
 
-    /// Counts trades of a token; says whether they are its first in this period.
-    pub fn count(&mut self, number: u32, trades: u32, newest_ms: i64, period: u64) -> bool {
+    /// Counts trades of a token from a partition; says whether they are its first in this period.
+    pub fn count(&mut self, number: u32, trades: u32, partition: i32, newest_ms: i64, period: u64) -> bool {
         let Some(token) = self.entries[number as usize].as_mut() else {
             return false;
         };
         token.trades += u64::from(trades);
+        token.partition = Some(partition);
         token.last_trade_ms = token.last_trade_ms.max(newest_ms);
         std::mem::replace(&mut token.period, period) != period
     }
@@ -105,9 +109,10 @@ impl Tokens {
         self.entries.get(number as usize)?.as_ref()
     }
 
-    /// Notes when a token that comes from a checkpoint traded last.
-    pub fn restore(&mut self, number: u32, last_trade_ms: i64) {
+    /// Notes when, and in which partition, a token that comes from a checkpoint traded last.
+    pub fn restore(&mut self, number: u32, last_trade_ms: i64, partition: Option<i32>) {
         if let Some(Some(token)) = self.entries.get_mut(number as usize) {
+            token.partition = token.partition.or(partition);
             token.last_trade_ms = token.last_trade_ms.max(last_trade_ms);
         }
     }

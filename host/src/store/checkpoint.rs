@@ -20,6 +20,9 @@ pub struct Head {
     pub format: u32,
     /// Which layout of shards the state belongs to.
     pub layout: String,
+    /// The broker's identity of the topic that the offsets count; none where it named none.
+    #[serde(default)]
+    pub topic_id: Option<String>,
     /// The digest of the plugin's component, hex.
     pub digest: String,
     /// The plugin's configuration.
@@ -182,6 +185,7 @@ mod tests {
         Head {
             format: Head::FORMAT,
             layout: "shuffle-32".to_owned(),
+            topic_id: Some("AAECAwQFBgcICQoLDA0ODw".to_owned()),
             digest: "00ff".to_owned(),
             configuration: r#"{"windows":["1m"]}"#.to_owned(),
             state_version: 2,

@@ -37,7 +37,7 @@ pub use self::memory::{Call, Link, MemoryStore, Passage, Snapshot};
 pub use self::owner::Owner;
 pub use self::plugins::{CHUNK_BYTES, PluginRecord, PluginVersion, Switched};
 pub use self::redis::RedisStore;
-pub use self::service::{LayoutRecord, Lease};
+pub use self::service::{LayoutRecord, Lease, Towards};
 pub use self::upkeep::{CheckpointPiece, Found, REMOVED_AT_ONCE, Removal, Sweep};
 use crate::config;
 
@@ -237,6 +237,17 @@ impl Store {
         match self {
             Self::Redis(store) => store.page(shard, plugin, (part, index)).await,
             Self::Memory(store) => store.page(shard, plugin, (part, index)).await,
+        }
+    }
+
+    /// Removes a checkpoint that nothing will be started from any more, if there is one.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn discard(&self, shard: u32, plugin: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.discard(shard, plugin).await,
+            Self::Memory(store) => store.discard(shard, plugin).await,
         }
     }
 

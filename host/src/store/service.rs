@@ -12,14 +12,43 @@ use super::error::StoreError;
 /// How the service's shards come about; stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayoutRecord {
-    /// How trades find their shards: `by-token`, `shuffle`.
+    /// Numbers the layouts of this service; checkpoints of each but the first carry it in their names.
+    #[serde(default = "first")]
+    pub id: u64,
+    /// How trades find their shards: `by-token`, `shuffle`, `repartition`.
     pub mode: String,
-    /// How many shards there are; 0 where the topic's partitions are the shards.
+    /// How many shards there are; where the topic's partitions are the shards, as many as it had last.
     pub shards: u32,
+    /// By which hash of a token, where there is one.
+    #[serde(default = "hash")]
+    pub hash: String,
     /// The topic that is read.
     pub topic: String,
     /// The broker's identity of the topic, which a topic made anew does not share.
     pub topic_id: Option<String>,
+    /// The layout that is to take this one's place, as soon as all of its shards have checkpoints.
+    #[serde(default)]
+    pub towards: Option<Towards>,
+    /// When a topic whose partitions are the shards was last seen to have grown, unix milliseconds.
+    #[serde(default)]
+    pub grown_ms: Option<i64>,
+}
+
+/// A layout that a change leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Towards {
+    /// As in [`LayoutRecord::mode`].
+    pub mode: String,
+    /// As in [`LayoutRecord::shards`].
+    pub shards: u32,
+}
+
+fn first() -> u64 {
+    1
+}
+
+fn hash() -> String {
+    "xxh3-64".to_owned()
 }
 
 /// Who serves, and proof that it does.
@@ -36,6 +65,27 @@ pub struct Lease {
 }
 
 impl LayoutRecord {
+    /// The first layout of a service.
+    #[must_use]
+    pub fn new(mode: &str, shards: u32, topic: &str) -> Self {
+        let (mode, topic) = (mode.to_owned(), topic.to_owned());
+        Self { id: first(), mode, shards, hash: hash(), topic, topic_id: None, towards: None, grown_ms: None }
+    }
+
+    /// What its checkpoints call it. That a topic grows whose partitions are the shards makes no other layout.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let shards = if self.mode == "by-token" { 0 } else { self.shards };
+        format!("{}/{shards} over {}", self.mode, self.topic)
+    }
+
+    /// The record when the change that it names has come to its end.
+    #[must_use]
+    pub fn arrived(&self) -> Option<Self> {
+        let Towards { mode, shards } = self.towards.clone()?;
+        Some(Self { id: self.id + 1, mode, shards, towards: None, grown_ms: None, ..self.clone() })
+    }
+
     pub(super) fn encode(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         serde_json::to_vec(self).map_err(|error| undecodable(key, error.to_string()))
     }
@@ -82,7 +132,7 @@ impl Lease {
 /// `shuffle/16 over trade-info`
 impl fmt::Display for LayoutRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} over {}", self.mode, self.shards, self.topic)
+        f.write_str(&self.name())
     }
 }
 
@@ -101,6 +151,27 @@ fn undecodable(key: &str, words: String) -> StoreError {
 mod tests {
     use super::*;
     use crate::store::Action;
+
+    #[test]
+    fn a_layout_from_before_they_were_numbered_is_the_first() {
+        let stored = br#"{"mode":"shuffle","shards":16,"topic":"trades","topic_id":null}"#;
+        let found = LayoutRecord::decode("k", stored).unwrap();
+        assert_eq!(found, LayoutRecord::new("shuffle", 16, "trades"));
+        assert_eq!(found.name(), "shuffle/16 over trades");
+        assert_eq!(
+            LayoutRecord::new("by-token", 4, "t").name(),
+            LayoutRecord::new("by-token", 8, "t").name()
+        );
+    }
+
+    #[test]
+    fn a_change_that_has_come_to_its_end_leaves_the_next_layout() {
+        let before = LayoutRecord::new("shuffle", 4, "trades");
+        assert_eq!(before.arrived(), None);
+        let towards = Some(Towards { mode: "by-token".to_owned(), shards: 8 });
+        let after = LayoutRecord { towards, ..before }.arrived();
+        assert_eq!(after, Some(LayoutRecord { id: 2, ..LayoutRecord::new("by-token", 8, "trades") }));
+    }
 
     #[test]
     fn a_lease_is_read_back_whatever_its_holder_is_called() {

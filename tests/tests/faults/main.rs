@@ -9,6 +9,8 @@
 mod broker_away;
 mod clock;
 mod kill;
+mod layout;
+mod leaderless;
 mod link;
 mod load;
 mod maintenance;

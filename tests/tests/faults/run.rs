@@ -62,6 +62,8 @@ pub(crate) struct Run<'b> {
     /// What the broker has acknowledged.
     pub(crate) ends: Arc<Ends>,
     shape: Shape,
+    /// Whether a token's clock is its partition's at the end, not that of all.
+    pub(crate) clock_of_partition: bool,
     messages: Vec<Message>,
     oracle: Oracle,
     figures: Mutex<Figures>,
@@ -104,7 +106,8 @@ impl<'b> Run<'b> {
         let ends = Arc::new(Ends::new(partitions));
         let (random, figures) = (Random::new(seed), Mutex::new(Figures::of(fault)));
         let oracle = oracle(&messages);
-        Self { broker, redis, topic, random, ends, shape, messages, oracle, figures }
+        let clock_of_partition = shape == Shape::Singles;
+        Self { broker, redis, topic, random, ends, shape, clock_of_partition, messages, oracle, figures }
     }
 
     /// The whole load.
@@ -221,9 +224,9 @@ impl<'b> Run<'b> {
 
     /// The clock of a token's shard at the end.
     fn clock_ms(&self, token: &str) -> i64 {
-        match self.shape {
-            Shape::Singles => self.oracle.newest_of_partition_ms(token),
-            Shape::Arrays => self.oracle.newest_ms(),
+        match self.clock_of_partition {
+            true => self.oracle.newest_of_partition_ms(token),
+            false => self.oracle.newest_ms(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Rows 13 and 14: a topic that gets more partitions while it is read.
+//! Rows 13 and 14: a topic that gets more partitions while it is read, and one that is deleted and made anew.
 //!
 //! The invariant: nothing is told to the host; it finds out.
 
@@ -8,10 +8,15 @@ use std::time::Duration;
 use aggregator_tests::broker;
 use aggregator_tests::host::Host;
 use aggregator_tests::redis_server::RedisServer;
-use aggregator_tests::stream::Shape;
+use aggregator_tests::settings::Settings;
+use aggregator_tests::stream::{Message, Shape};
+use aggregator_tests::wait;
 
 use crate::load::{Load, Pace};
-use crate::run::{Plan, Run, runs, seed, wait_serving};
+use crate::run::{LIMIT, Plan, Run, runs, scaled, seed, trades, wait_serving};
+
+/// How long a host may take to notice what it looks for every ten seconds, and to begin anew.
+const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 
 #[test]
 fn partitions_that_are_added_under_load_are_read_from_their_first_record_on() {
@@ -28,4 +33,111 @@ fn partitions_that_are_added_under_load_are_read_from_their_first_record_on() {
         });
         run.assert_exact(&[&host]);
     }
+}
+
+fn send(run: &Run<'_>, messages: &[Message], span: Duration) {
+    let pace = Pace::default();
+    thread::scope(|scope| Load::of(scope, run, &pace, messages, span).wait());
+}
+
+fn count(messages: &[Message]) -> f64 {
+    messages.iter().map(|message| message.trades.len()).sum::<usize>() as f64
+}
+
+/// Waits until a host has counted these messages, of which each trade is stored.
+fn wait_stored(host: &Host, messages: &[Message]) {
+    let all = count(messages);
+    host.wait_metric("aggregator_trades_total", LIMIT, |trades| trades >= all).unwrap();
+    wait::until_true("all of it to be stored", LIMIT, || {
+        let Ok(page) = host.json("/partitions") else { return false };
+        let partitions = page["partitions"].as_array().cloned().unwrap_or_default();
+        !partitions.is_empty() && partitions.iter().all(|one| one["processed"] == one["fetched"])
+    })
+    .unwrap();
+}
+
+/// How much of a load stands in the former topic: with little of it the new one soon has more records than the
+/// former had, and its offsets look as if nothing had happened.
+const SHARES: [f64; 2] = [0.15, 0.6];
+
+fn made_anew_while_off(of_test: u64, shape: Shape) {
+    for number in 0..runs(1, 5) {
+        for share in SHARES {
+            let run = &Run::on(
+                broker::shared(),
+                RedisServer::start().unwrap(),
+                &Plan::new("13 topic made anew, host off", seed(of_test, number), shape),
+            );
+            let (first, rest) = run.messages().split_at((run.messages().len() as f64 * share) as usize);
+            let mut host = Host::start(&run.settings()).unwrap();
+            send(run, first, Duration::from_secs(1));
+            wait_stored(&host, first);
+            host.stop(LIMIT).unwrap();
+            run.broker.make_topic_anew(&run.topic, 4).unwrap();
+            send(run, rest, Duration::from_millis(500));
+            let host = Host::start(&run.settings()).unwrap();
+            host.wait_line("The topic was made anew", LIMIT).unwrap();
+            run.assert_exact(&[&host]);
+            let said = host.log().iter().filter(|line| told_anew(line)).count();
+            assert_eq!(said, 1, "said once");
+        }
+    }
+}
+
+fn told_anew(line: &serde_json::Value) -> bool {
+    line["message"].as_str().is_some_and(|message| message.contains("The topic was made anew"))
+}
+
+#[test]
+fn a_topic_that_was_made_anew_while_nobody_read_it_is_read_from_its_first_record_on() {
+    made_anew_while_off(132, Shape::Arrays);
+}
+
+#[test]
+fn a_keyed_topic_that_was_made_anew_while_nobody_read_it_is_read_from_its_first_record_on() {
+    made_anew_while_off(133, Shape::Singles);
+}
+
+fn made_anew_under(of_test: u64, fault: &str, shape: Shape, settings: impl Fn(&Run<'_>) -> Settings) {
+    for number in 0..runs(1, 5) {
+        for share in SHARES {
+            let run = &Run::on(
+                broker::shared(),
+                RedisServer::start().unwrap(),
+                &Plan::new(fault, seed(of_test, number), shape),
+            );
+            let (first, rest) = run.messages().split_at((run.messages().len() as f64 * share) as usize);
+            let host = Host::start(&settings(run)).unwrap();
+            send(run, first, Duration::from_secs(2));
+            wait_stored(&host, first);
+            run.broker.make_topic_anew(&run.topic, 4).unwrap();
+            let pace = &Pace::default();
+            thread::scope(|scope| {
+                // Some of it before the host notices, and some while it begins anew.
+                let load = Load::of(scope, run, pace, rest, Duration::from_secs(12));
+                let before = trades(&host);
+                host.wait_metric("aggregator_trades_total", scaled(NOTICED_WITHIN), |now| now > before)
+                    .unwrap();
+                load.finish();
+            });
+            run.assert_exact(&[&host]);
+            host.wait_ready(LIMIT).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_topic_that_is_made_anew_under_a_running_host_loses_and_doubles_nothing_in_shuffle() {
+    made_anew_under(134, "13 topic made anew, shuffle", Shape::Arrays, Run::settings);
+}
+
+#[test]
+fn a_topic_that_is_made_anew_under_a_running_host_loses_and_doubles_nothing_by_token() {
+    made_anew_under(135, "13 topic made anew, by-token", Shape::Singles, Run::settings);
+}
+
+#[test]
+fn a_source_that_is_made_anew_under_a_running_host_loses_and_doubles_nothing_when_it_is_repartitioned() {
+    let settings = |run: &Run<'_>| run.settings().with("PARTITIONING", "repartition");
+    made_anew_under(136, "13 topic made anew, repartition", Shape::Arrays, settings);
 }

@@ -237,12 +237,7 @@ impl Process {
         let (shared, told) = (Arc::clone(self.shared()), Arc::clone(&done));
         self.role = Role::Recognising(done);
         self.runtime.spawn(async move {
-            let own = LayoutRecord {
-                mode: "simulated".to_owned(),
-                shards: shared.layout.shards,
-                topic: "trades".to_owned(),
-                topic_id: None,
-            };
+            let own = LayoutRecord::new("simulated", shared.layout.shards, "trades");
             loop {
                 let recognised = match shared.writing.store.layout().await {
                     Ok(Some(_)) => {
@@ -412,10 +407,10 @@ impl Process {
     fn begin_partition(&mut self, span: &Span, resumes: &[Resume]) {
         let start = resume::start(span, resumes);
         self.skipped.push((span.partition, span.floor));
-        assert!(start.gap == 0 && !start.reset, "nothing was deleted, but {span:?} begins with {start:?}");
+        assert!(start.gap == 0 && start.cut == 0, "nothing was deleted, but {span:?} begins with {start:?}");
         self.make_room();
         let (id, next) = (span.partition, start.begin.next);
-        let lane = self.intake.assign(id, next, start.reset, start.decoded, Arc::new(|| ()));
+        let lane = self.intake.assign(id, next, span.end, start.decoded, Arc::new(|| ()));
         let rewinds = self.draws.chances.rewind;
         let (queue, position) = SimulatedQueue::new(&self.topic, id, next, self.random.bits(), rewinds);
         let rules = ProgressRules { clock: self.draws.clock, live_lag_ms: 10_000 };

@@ -35,8 +35,10 @@ const SERVE_EVERY: Duration = Duration::from_millis(50);
 const TIDY_EVERY: Duration = Duration::from_millis(500);
 /// How often positions are committed, for lag tools.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
-/// How often a topic that is read by ourselves is asked for new partitions.
+/// How often the topic's identity is asked for, and new partitions where it is read by ourselves.
 const GROWTH_EVERY: Duration = Duration::from_secs(10);
+/// How often it is asked for partitions whose broker has not answered.
+const UNANSWERED_EVERY: Duration = Duration::from_secs(2);
 /// How long a revoked partition may take to be finished.
 const REVOKE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -54,8 +56,28 @@ pub(super) enum Control {
 /// Partitions that are being given back.
 struct Leaving {
     partitions: Vec<i32>,
+    /// Those of them that were read.
+    assigned: Vec<i32>,
     answers: Vec<Receiver<()>>,
     since: Instant,
+}
+
+/// A partition whose broker does not answer.
+struct Unanswered {
+    since: Instant,
+    /// It is left out of the clocks.
+    absent: bool,
+}
+
+/// How far a term has come to its end, after which everything is begun anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It goes on.
+    No,
+    /// Nothing more is read; what was read goes to the workers.
+    HandingOver,
+    /// They have it, and whoever ends terms was told.
+    Told,
 }
 
 /// The state of the thread.
@@ -70,13 +92,19 @@ pub(super) struct Reader {
     pub(super) grouped: bool,
     /// Which of several streams it is, for health; empty: the main one.
     pub(super) stream: &'static str,
+    /// The identity of the topic that this term stands on.
+    pub(super) topic_id: Option<Arc<str>>,
     partitions: BTreeMap<i32, Partition<PartitionQueue>>,
     opening: Option<Opening>,
     /// Partitions that cannot be read, and since when.
     failing: BTreeMap<i32, Instant>,
     /// Partitions whose next record has been deleted: where they go on is being asked.
     relocating: BTreeSet<i32>,
+    /// Partitions whose broker has not said yet where they begin and end.
+    unanswered: BTreeMap<i32, Unanswered>,
+    asked_for_them_at: Instant,
     asked_for_growth_at: Instant,
+    ending: Ending,
     leaving: Option<Leaving>,
     reading: bool,
     tidied_at: Instant,
@@ -94,7 +122,7 @@ impl Reader {
         offsets: Offsets,
         rules: ProgressRules,
         control: Receiver<Control>,
-        (grouped, stream): (bool, &'static str),
+        (grouped, stream, topic_id): (bool, &'static str, Option<Arc<str>>),
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -106,11 +134,15 @@ impl Reader {
             control,
             grouped,
             stream,
+            topic_id,
             partitions: BTreeMap::new(),
             opening: None,
             failing: BTreeMap::new(),
             relocating: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
+            asked_for_them_at: now,
             asked_for_growth_at: now,
+            ending: Ending::No,
             leaving: None,
             reading: true,
             tidied_at: now,
@@ -136,6 +168,7 @@ impl Reader {
                     self.reading = false;
                     self.partitions.clear();
                     self.opening = None;
+                    self.unanswered.clear();
                     done.send(()).ok();
                 }
                 Ok(Control::Close) | Err(crossbeam_channel::TryRecvError::Disconnected) => {
@@ -156,6 +189,10 @@ impl Reader {
 
     /// Looks at every partition once; says whether any may have more.
     fn look(&mut self) -> bool {
+        if self.ending != Ending::No {
+            self.hand_over_rest();
+            return false;
+        }
         let wall_ms = self.intake.shared().clock.now_ms();
         let size = self.intake.shared().tuning.batch_size();
         let mut busy = false;
@@ -181,15 +218,20 @@ impl Reader {
                 self.consumer_failed(&error);
             }
         }
-        while let Some(notice) = self.consumer.client().context().next() {
+        // A term that ends gives nothing away before it is stored; the group is answered at its close.
+        while self.ending == Ending::No
+            && let Some(notice) = self.consumer.client().context().next()
+        {
             self.act_on(notice);
         }
-        while let Some(spans) = self.offsets.answer() {
+        while let Some(answer) = self.offsets.answer() {
             if self.reading {
-                self.answered(spans);
+                self.answered(answer);
             }
         }
-        self.finish_opening();
+        if self.ending == Ending::No {
+            self.finish_opening();
+        }
         self.finish_leaving();
         if self.tidied_at.elapsed() >= TIDY_EVERY {
             self.tidied_at = Instant::now();
@@ -242,15 +284,18 @@ impl Reader {
     /// Begins to give partitions back; the group is answered when their results are written.
     fn leave(&mut self, partitions: Vec<i32>) {
         let mut answers = Vec::new();
-        let opening = self.opening.take().and_then(|opening| opening.partitions).unwrap_or_default();
-        for partition in &partitions {
-            self.failing.remove(partition);
-            self.relocating.remove(partition);
-            if self.partitions.remove(partition).is_some() || opening.contains(partition) {
-                answers.push(self.intake.revoke(*partition));
+        let mut assigned = Vec::new();
+        self.set_opening_aside();
+        for &partition in &partitions {
+            self.failing.remove(&partition);
+            self.relocating.remove(&partition);
+            let was_read = self.partitions.remove(&partition).is_some();
+            assigned.extend(was_read.then_some(partition));
+            if self.unanswered.remove(&partition).is_some() || was_read {
+                answers.push(self.intake.revoke(partition));
             }
         }
-        self.leaving = Some(Leaving { partitions, answers, since: Instant::now() });
+        self.leaving = Some(Leaving { partitions, assigned, answers, since: Instant::now() });
         self.finish_leaving();
     }
 
@@ -268,8 +313,10 @@ impl Reader {
         }
         self.commit(CommitMode::Async);
         let mut list = TopicPartitionList::new();
-        for &partition in &leaving.partitions {
+        for &partition in &leaving.assigned {
             list.add_partition(&self.config.topic, partition);
+        }
+        for &partition in &leaving.partitions {
             self.intake.board().revoke(partition);
             self.committed.remove(&partition);
             self.intake.shared().health.clear(Part::Kafka, &self.about(partition));
@@ -281,9 +328,10 @@ impl Reader {
 
     /// Posts where the partitions stand, and leaves out those whose broker does not answer.
     fn tidy(&mut self) {
-        if self.reading {
+        if self.reading && self.ending == Ending::No {
             self.ask_again();
             self.pass_markers();
+            self.leave_silent_out();
         }
         let failing = &self.failing;
         let answers = |partition: &&Partition<PartitionQueue>| {
@@ -350,12 +398,31 @@ impl Reader {
         self.partitions.clear();
         self.commit(CommitMode::Sync);
         self.consumer.client().context().close();
+        self.answer_group();
         // The client forgets to tell the group that a member without partitions leaves, unless it is asked
         // to before it is closed; the group would wait for that member until its session is over.
         if self.grouped && self.consumer.assignment().is_ok_and(|assigned| assigned.count() == 0) {
             self.consumer.unsubscribe();
         }
         // Dropping the last handle of the consumer leaves the group and waits for its answer.
+    }
+}
+
+impl Reader {
+    /// Answers what the group has asked since the term began to end: nothing is taken, everything is given back.
+    fn answer_group(&self) {
+        while let Some(notice) = self.consumer.client().context().next() {
+            let answered = match notice {
+                Notice::Assigned(_) => self.consumer.incremental_assign(&TopicPartitionList::new()),
+                Notice::Revoked { .. } => {
+                    self.consumer.assignment().and_then(|all| self.consumer.incremental_unassign(&all))
+                }
+                Notice::Brokers { .. } | Notice::Error(_) => Ok(()),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "Rebalance at the end not answered");
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Not for reading. Invariant: a partition is read only when both have answered, and the broker is asked when
 //! the cells have answered: then no former owner can save offsets any more, so that those that lie behind the
-//! end are of another topic.
+//! end are of records that the log has lost.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,9 +13,10 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::Reader;
+use super::{Reader, Unanswered};
+use crate::health::Part;
 use crate::kafka::native::PartitionQueue;
-use crate::kafka::offsets::{Question, Span};
+use crate::kafka::offsets::{Answer, Question, Span};
 use crate::kafka::partition::Partition;
 use crate::kafka::resume::{self, Start};
 use crate::pipeline::Resume;
@@ -27,7 +28,7 @@ pub(super) struct Opening {
     /// When the broker was asked last; none before the cells have answered.
     pub(super) asked_at: Option<Instant>,
     /// Where they begin and end.
-    pub(super) spans: Option<Vec<Span>>,
+    pub(super) answer: Option<Answer>,
     /// Where the cells that they feed were saved: outstanding answers, and those that came.
     asked: Vec<Receiver<Resume>>,
     resumes: Vec<Resume>,
@@ -36,43 +37,76 @@ pub(super) struct Opening {
 impl Reader {
     /// Asks for all that must be known before partitions are read.
     pub(super) fn open(&mut self, partitions: Option<Vec<i32>>) {
+        self.set_opening_aside();
         let named = partitions.as_deref().unwrap_or_default();
         let asked = self.intake.open(named);
-        let spans = partitions.as_ref().filter(|these| these.is_empty()).map(|_| Vec::new());
-        self.opening = Some(Opening { partitions, asked_at: None, spans, asked, resumes: Vec::new() });
+        let answer = partitions.as_ref().filter(|these| these.is_empty()).map(|_| Answer::default());
+        self.opening = Some(Opening { partitions, asked_at: None, answer, asked, resumes: Vec::new() });
+    }
+
+    /// Puts partitions back that are about to be read, since something else comes first.
+    pub(super) fn set_opening_aside(&mut self) {
+        let partitions = self.opening.take().and_then(|opening| opening.partitions).unwrap_or_default();
+        for partition in partitions {
+            self.unanswered.entry(partition).or_insert(Unanswered { since: Instant::now(), absent: false });
+        }
     }
 
     /// Takes an answer of the broker to whoever waits for it: an opening, a partition whose next
     /// record is gone, or the question for new partitions.
-    pub(super) fn answered(&mut self, spans: Vec<Span>) {
-        if let [span] = spans[..]
+    pub(super) fn answered(&mut self, answer: Answer) {
+        if answer.topic_id.is_some() && self.topic_id.is_some() && answer.topic_id != self.topic_id {
+            return self.made_anew();
+        }
+        if self.grouped && self.stream.is_empty() {
+            self.intake.shared().saw_partitions(u32::try_from(answer.count).unwrap_or(0));
+        }
+        if let [span] = answer.spans[..]
             && self.relocating.remove(&span.partition)
         {
             return self.relocate(&span);
         }
         let Some(opening) = &mut self.opening else {
-            return self.take_growth(spans);
+            return self.take_more(answer);
         };
-        let expected = |these: &Vec<i32>| spans.iter().map(|span| span.partition).eq(these.iter().copied());
+        let mut found: Vec<i32> = answer.spans.iter().map(|span| span.partition).collect();
+        found.extend(&answer.missing);
+        let expected = |these: &Vec<i32>| {
+            found.len() == these.len() && found.iter().all(|partition| these.contains(partition))
+        };
         // Where the group has changed its mind, an older answer is nobody's.
         if opening.asked_at.is_some() && opening.partitions.as_ref().is_none_or(expected) {
-            opening.spans = Some(spans);
+            opening.answer = Some(answer);
         }
     }
 
-    /// Has partitions read that the topic has got since: all that is in them is new.
-    fn take_growth(&mut self, spans: Vec<Span>) {
-        let new = |span: &Span| !self.partitions.contains_key(&span.partition);
-        let grown: Vec<Span> =
-            spans.into_iter().filter(new).map(|span| Span { start: span.low, ..span }).collect();
-        if !self.grouped && !grown.is_empty() {
-            let partitions: Vec<i32> = grown.iter().map(|span| span.partition).collect();
-            tracing::info!(?partitions, "The topic has new partitions");
-            let asked = self.intake.open(&partitions);
-            let (partitions, spans) = (Some(partitions), Some(grown));
-            let asked_at = Some(Instant::now());
-            self.opening = Some(Opening { partitions, asked_at, spans, asked, resumes: Vec::new() });
+    /// Has partitions read that the topic has got since, of which all is new, and those whose broker answers by now.
+    fn take_more(&mut self, answer: Answer) {
+        let mut grown = Vec::new();
+        let mut spans = Vec::new();
+        for span in answer.spans.into_iter().filter(|span| !self.partitions.contains_key(&span.partition)) {
+            if self.unanswered.contains_key(&span.partition) {
+                spans.push(span);
+            } else if !self.grouped {
+                grown.push(span.partition);
+                spans.push(Span { start: span.low, ..span });
+            }
         }
+        if spans.is_empty() {
+            return;
+        }
+        if !grown.is_empty() {
+            tracing::info!(partitions = ?grown, "The topic has new partitions");
+        }
+        let partitions: Vec<i32> = spans.iter().map(|span| span.partition).collect();
+        let asked = self.intake.open(&partitions);
+        self.opening = Some(Opening {
+            partitions: Some(partitions),
+            asked_at: Some(Instant::now()),
+            answer: Some(Answer { spans, ..Answer::default() }),
+            asked,
+            resumes: Vec::new(),
+        });
     }
 
     /// Reads on when everything is known.
@@ -89,8 +123,8 @@ impl Reader {
             // A worker that has died is told elsewhere.
             Err(error) => error == crossbeam_channel::TryRecvError::Empty,
         });
-        match &opening.spans {
-            Some(spans) if opening.asked.is_empty() => return self.begin(spans, &opening.resumes),
+        match &opening.answer {
+            Some(answer) if opening.asked.is_empty() => return self.begin(answer, &opening.resumes),
             None if opening.asked.is_empty() && opening.asked_at.is_none() => {
                 self.ask_for_spans(&mut opening)
             }
@@ -105,12 +139,15 @@ impl Reader {
         self.offsets.ask(opening.partitions.clone().map_or(Question::All, Question::These));
     }
 
-    /// Has partitions read.
-    fn begin(&mut self, spans: &[Span], resumes: &[Resume]) {
+    /// Has partitions read, and waits for those whose broker does not answer.
+    fn begin(&mut self, answer: &Answer, resumes: &[Resume]) {
         let mut list = TopicPartitionList::new();
-        for span in spans {
+        for span in &answer.spans {
+            if self.unanswered.remove(&span.partition).is_some() {
+                self.intake.shared().health.clear(Part::Kafka, &self.about(span.partition));
+            }
             let start = resume::start(span, resumes);
-            self.report_gap(span.partition, start.gap, start.reset, start.begin.next);
+            self.report_loss(span.partition, &start);
             let offset = Offset::Offset(start.begin.next);
             if !self.begin_partition(span, start) {
                 self.fail(&format!("no queue for partition {}", span.partition));
@@ -118,23 +155,36 @@ impl Reader {
                 self.fail(&format!("partition {}: {error}", span.partition));
             }
         }
+        for &partition in &answer.missing {
+            self.wait_for(partition);
+        }
         // By ourselves, too, partitions may come later.
         match self.consumer.incremental_assign(&list) {
             Ok(()) => {
-                tracing::info!(partitions = spans.len(), topic = %self.config.topic, "Reading")
+                tracing::info!(partitions = answer.spans.len(), topic = %self.config.topic, "Reading")
             }
             Err(error) => self.fail(&format!("assign: {error}")),
         }
         self.tidy();
     }
 
+    /// Reads the others while the broker of a partition does not answer.
+    fn wait_for(&mut self, partition: i32) {
+        self.intake.await_partition(partition);
+        self.unanswered.entry(partition).or_insert(Unanswered { since: Instant::now(), absent: false });
+        let words = format!("{}[{partition}] does not answer", self.config.topic);
+        self.intake.shared().health.fail(Part::Kafka, &self.about(partition), &words);
+    }
+
     fn begin_partition(&mut self, span: &Span, start: Start) -> bool {
         let (topic, id, reader) = (&self.config.topic, span.partition, thread::current());
-        let Some(queue) = PartitionQueue::open(&self.consumer, topic, id, thread::current()) else {
+        let Some(queue) =
+            PartitionQueue::open(&self.consumer, (topic, self.topic_id.clone()), id, thread::current())
+        else {
             return false;
         };
         let waker = Arc::new(move || reader.unpark());
-        let lane = self.intake.assign(id, start.begin.next, start.reset, start.decoded, waker);
+        let lane = self.intake.assign(id, start.begin.next, span.end, start.decoded, waker);
         self.partitions.insert(id, Partition::new(id, queue, lane, self.rules, start.begin, span.end));
         true
     }

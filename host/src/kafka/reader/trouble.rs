@@ -10,10 +10,13 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::{GROWTH_EVERY, REVOKE_WITHIN, Reader, TOPIC};
+use super::{Ending, GROWTH_EVERY, REVOKE_WITHIN, Reader, TOPIC, UNANSWERED_EVERY, Unanswered};
+use crate::config::ClockMode;
 use crate::health::Part;
+use crate::kafka::native::OTHER_TOPIC;
 use crate::kafka::offsets::{Question, Span};
 use crate::kafka::partition::Failure;
+use crate::kafka::resume::Start;
 
 impl Reader {
     /// Takes an error of the consumer as a whole. A topic that does not exist is waited for: the group
@@ -29,6 +32,9 @@ impl Reader {
 
     pub(super) fn partition_failed(&mut self, partition: i32, (code, words): Failure) {
         use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+        if code == OTHER_TOPIC {
+            return self.made_anew();
+        }
         let words = format!("{}[{partition}]: {words}", self.config.topic);
         let shared = self.intake.shared();
         self.intake.board().partition(partition, |status| status.problem = Some(words.clone()));
@@ -46,17 +52,65 @@ impl Reader {
         let Some(known) = self.partitions.get_mut(&span.partition) else {
             return;
         };
-        let gap = span.low - known.next;
-        let reset = known.next > span.end;
-        let next = if reset { span.low } else { known.next.max(span.low) };
+        if known.next > span.end {
+            // What comes next has offsets that were taken before.
+            let words = format!("partition {} ends before what was read", span.partition);
+            return self.end_term(&words);
+        }
+        let gap = (span.low - known.next).max(0);
+        let next = known.next.max(span.low);
         known.restart(next, span.end);
         self.recovered(span.partition);
-        self.report_gap(span.partition, gap.max(0), reset, next);
-        if reset {
-            self.intake.reset(span.partition, next);
-        }
+        self.report_gap(span.partition, gap, next);
         if let Err(error) = self.assign_anew(span.partition, next) {
             self.fail(&format!("partition {} at {next}: {error}", span.partition));
+        }
+    }
+
+    /// Ends the term, since the topic is another one: what of the former one was not read is gone.
+    pub(super) fn made_anew(&mut self) {
+        if self.ending != Ending::No {
+            return;
+        }
+        for partition in self.partitions.values().filter(|partition| partition.unread() > 0) {
+            self.intake.shared().metrics.offset_gap(partition.id, partition.unread());
+            tracing::warn!(
+                partition = partition.id,
+                records = partition.unread(),
+                "Records of the former topic were not read before it was deleted"
+            );
+        }
+        self.end_term("the topic was made anew");
+    }
+
+    /// Has everything begun anew: offsets mean something else from now on. What was read is stored first.
+    fn end_term(&mut self, words: &str) {
+        if self.ending == Ending::No {
+            tracing::warn!(topic = %self.config.topic, reason = words, "Ending the term");
+            self.ending = Ending::HandingOver;
+            self.opening = None;
+        }
+    }
+
+    /// Hands over what was read, and tells when that is done.
+    pub(super) fn hand_over_rest(&mut self) {
+        let left =
+            self.partitions.values_mut().filter_map(|one| (!one.hand_over_rest()).then_some(())).count();
+        if left == 0 && self.ending == Ending::HandingOver {
+            self.ending = Ending::Told;
+            self.intake.shared().anew.notify_one();
+        }
+    }
+
+    /// Leaves partitions out of the clocks whose broker has not answered for a session. An event clock waits.
+    pub(super) fn leave_silent_out(&mut self) {
+        let (timeout, rules) = (self.config.session_timeout, self.rules);
+        let late = |one: &Unanswered| !one.absent && one.since.elapsed() > timeout;
+        for (&partition, one) in self.unanswered.iter_mut().filter(|(_, one)| late(one)) {
+            if rules.clock == ClockMode::Wall {
+                one.absent = true;
+                self.intake.set_absent(partition, true);
+            }
         }
     }
 
@@ -78,20 +132,32 @@ impl Reader {
         }
     }
 
-    pub(super) fn report_gap(&self, partition: i32, gap: i64, reset: bool, next: i64) {
-        if reset {
-            tracing::warn!(partition, next, "Saved offsets lie behind the end: the topic was made anew");
-        } else if gap > 0 {
+    /// Counts and says what a partition's beginning has found to be lost.
+    pub(super) fn report_loss(&self, partition: i32, start: &Start) {
+        self.report_gap(partition, start.gap, start.begin.next);
+        if start.cut > 0 {
+            self.intake.shared().metrics.offset_gap(partition, start.cut);
+            tracing::warn!(
+                partition,
+                records = start.cut,
+                next = start.begin.next,
+                "The log ends before what was read: records were lost in it"
+            );
+        }
+    }
+
+    fn report_gap(&self, partition: i32, gap: i64, next: i64) {
+        if gap > 0 {
             self.intake.shared().metrics.offset_gap(partition, gap);
             tracing::warn!(partition, records = gap, next, "Records were deleted before they were read");
         }
     }
 
-    /// Asks for new partitions now and then, and again where a lost record's successor is not known.
+    /// Asks now and then for new partitions and for the topic's identity, and again where something is not known yet.
     pub(super) fn ask_again(&mut self) {
         if let Some(mut opening) = self.opening.take() {
             let waited = opening.asked_at.is_some_and(|at| at.elapsed() >= REVOKE_WITHIN);
-            if opening.spans.is_none() && waited {
+            if opening.answer.is_none() && waited {
                 self.ask_for_spans(&mut opening);
             }
             self.opening = Some(opening);
@@ -105,10 +171,15 @@ impl Reader {
                 return;
             }
         }
-        let asks = !self.grouped && self.relocating.is_empty();
-        if asks && self.asked_for_growth_at.elapsed() >= GROWTH_EVERY {
+        if !self.relocating.is_empty() {
+            return;
+        }
+        if self.asked_for_growth_at.elapsed() >= GROWTH_EVERY {
             self.asked_for_growth_at = Instant::now();
-            self.offsets.ask(Question::All);
+            self.offsets.ask(if self.grouped { Question::These(Vec::new()) } else { Question::All });
+        } else if !self.unanswered.is_empty() && self.asked_for_them_at.elapsed() >= UNANSWERED_EVERY {
+            self.asked_for_them_at = Instant::now();
+            self.offsets.ask(Question::These(self.unanswered.keys().copied().collect()));
         }
     }
 }

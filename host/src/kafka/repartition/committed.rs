@@ -1,9 +1,10 @@
 //! Where the first hop goes on: offsets of the source as transactions have committed them.
 //!
-//! Invariant: an offset counts only with the note that this mode writes beside it, for as many shards. Other modes commit
-//! under the same group, for lag tools.
+//! Invariant: an offset counts only with the note that this mode writes beside it, for as many shards and for the same
+//! topic. Other modes commit under the same group, for lag tools.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::Offset;
@@ -18,24 +19,36 @@ use crate::pipeline::CellStart;
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// What stands beside a committed offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Note {
     /// For how many shards the records before it were sorted.
     pub(super) shards: u32,
     /// How many partitions the source had at the first start of all.
     pub(super) sources: u32,
+    /// The source's identity; none where the broker names none.
+    pub(super) topic_id: Option<Arc<str>>,
 }
 
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "shards={} sources={}", self.shards, self.sources)
+        write!(f, "shards={} sources={}", self.shards, self.sources)?;
+        self.topic_id.as_ref().map_or(Ok(()), |id| write!(f, " topic={id}"))
     }
 }
 
 impl Note {
     fn read(text: &str) -> Option<Self> {
+        let (text, topic_id) = match text.split_once(" topic=") {
+            Some((text, id)) => (text, Some(id.into())),
+            None => (text, None),
+        };
         let (shards, sources) = text.strip_prefix("shards=")?.split_once(" sources=")?;
-        Some(Self { shards: shards.parse().ok()?, sources: sources.parse().ok()? })
+        Some(Self { shards: shards.parse().ok()?, sources: sources.parse().ok()?, topic_id })
+    }
+
+    /// Whether offsets beside it are of the same topic, sorted for as many shards.
+    fn is_of(&self, shards: u32, topic_id: Option<&str>) -> bool {
+        self.shards == shards && self.topic_id.as_deref().zip(topic_id).is_none_or(|(own, read)| own == read)
     }
 }
 
@@ -52,7 +65,7 @@ impl Committed {
     pub(super) fn ask(
         consumer: &BaseConsumer<Context>,
         list: TopicPartitionList,
-        shards: u32,
+        (shards, topic_id): (u32, Option<&str>),
     ) -> Result<Self, String> {
         let failed = |error: KafkaError| format!("committed offsets of the source: {error}");
         let answer = consumer.committed_offsets(list, ANSWER_WITHIN).map_err(failed)?;
@@ -60,7 +73,7 @@ impl Committed {
         for element in answer.elements() {
             element.error().map_err(failed)?;
             if let (Offset::Offset(next), Some(note)) = (element.offset(), Note::read(element.metadata()))
-                && note.shards == shards
+                && note.is_of(shards, topic_id)
             {
                 found.next.insert(element.partition(), next);
                 found.first_count = found.first_count.max(Some(note.sources));
@@ -91,8 +104,12 @@ mod tests {
 
     #[test]
     fn a_note_is_read_back_and_anything_else_is_none() {
-        let note = Note { shards: 16, sources: 4 };
-        assert_eq!(Note::read(&note.to_string()), Some(note));
+        let note = Note { shards: 16, sources: 4, topic_id: None };
+        assert_eq!(Note::read(&note.to_string()), Some(note.clone()));
+        let named = Note { topic_id: Some("7cNfn5SlTnKbHiZg5M1Kyw".into()), ..note.clone() };
+        assert_eq!(Note::read(&named.to_string()), Some(named.clone()));
+        assert!(named.is_of(16, Some("7cNfn5SlTnKbHiZg5M1Kyw")) && note.is_of(16, Some("any")));
+        assert!(!named.is_of(16, Some("other")) && !note.is_of(8, None));
         for other in ["", "shards=16", "shards=x sources=4", "shards=1 sources=-1", "sources=4 shards=16"] {
             assert_eq!(Note::read(other), None, "{other}");
         }

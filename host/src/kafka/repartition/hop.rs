@@ -21,6 +21,7 @@ use super::producer::{Destination, Failure, Outgoing, Transactions};
 use super::shipment::{Packer, Shipment};
 use crate::config::{Config, Kafka};
 use crate::health::Part;
+use crate::kafka::Topics;
 use crate::kafka::context::Context;
 use crate::pipeline::batch::{Progress, SourceMark};
 use crate::pipeline::lane::Lane;
@@ -43,11 +44,19 @@ const HEALTH: &str = "repartition";
 
 /// A partition of the source that this host reads.
 struct Source {
-    lane: Lane,
+    /// Where its batches come from; none while its broker does not answer.
+    lane: Option<Lane>,
     /// The first offset that is in no shipment.
     next: i64,
     progress: Progress,
     absent: bool,
+}
+
+impl Source {
+    /// The largest event time read.
+    fn newest_ms(&self) -> Option<i64> {
+        self.lane.as_ref().and_then(|lane| lane.newest_ms)
+    }
 }
 
 /// Partitions whose committed offsets are asked for.
@@ -84,6 +93,8 @@ pub(super) struct Hop {
     consumer: Arc<BaseConsumer<Context>>,
     events: Receiver<Event>,
     shards: u32,
+    /// The source's identity.
+    topic_id: Option<Arc<str>>,
     /// How many partitions the source has.
     source_count: u32,
     /// How many it had at the first start of all.
@@ -109,11 +120,14 @@ pub(super) struct Hop {
     taking: bool,
     ending: Arc<AtomicBool>,
     stopping: Option<Sender<()>>,
+    /// Who waits until everything is sent.
+    emptying: Option<Sender<()>>,
 }
 
 impl Hop {
     pub(super) fn new(
         config: &Config,
+        topics: &Topics,
         intake: Intake,
         consumer: Arc<BaseConsumer<Context>>,
         events: Receiver<Event>,
@@ -130,6 +144,7 @@ impl Hop {
         let shards = config.pipeline.shards;
         Self {
             shards,
+            topic_id: topics.source.id.clone(),
             source_count: 0,
             first_count: 0,
             sources: BTreeMap::new(),
@@ -148,6 +163,7 @@ impl Hop {
             taking: true,
             ending: Arc::default(),
             stopping: None,
+            emptying: None,
             config: kafka.clone(),
             intake,
             consumer,
@@ -225,6 +241,7 @@ impl Hop {
                     self.changed = true;
                 }
             }
+            Event::Empty(done) => self.emptying = Some(done),
             Event::StopTaking(done) => {
                 self.taking = false;
                 self.ending.store(true, Ordering::Relaxed);
@@ -241,6 +258,7 @@ impl Hop {
             | Event::EndCatchUp(_)
             | Event::Begin { .. }
             | Event::Settle(_)
+            | Event::Retire(_)
             | Event::Finish => {}
         }
     }
@@ -249,18 +267,7 @@ impl Hop {
         let Assignment { partition, next, lane, .. } = assignment;
         // A broker may not have heard yet of a partition that another has told the group of.
         self.source_count = self.source_count.max(partition.unsigned_abs() + 1);
-        match lane {
-            Some(lane) => {
-                let source = Source { lane, next, progress: Progress::Behind, absent: false };
-                self.sources.insert(partition, source);
-            }
-            // Its offsets begin anew.
-            None => {
-                if let Some(source) = self.sources.get_mut(&partition) {
-                    source.next = next;
-                }
-            }
-        }
+        self.sources.insert(partition, Source { lane, next, progress: Progress::Behind, absent: false });
         self.changed = true;
     }
 
@@ -271,8 +278,15 @@ impl Hop {
     }
 
     fn answer_stop(&mut self) {
-        if self.shipment.is_empty()
-            && let Some(done) = self.stopping.take()
+        if !self.shipment.is_empty() {
+            return;
+        }
+        if let Some(done) = self.stopping.take() {
+            done.send(()).ok();
+        }
+        let mut lanes = self.sources.values().filter_map(|source| source.lane.as_ref());
+        if lanes.all(Lane::is_empty)
+            && let Some(done) = self.emptying.take()
         {
             done.send(()).ok();
         }
@@ -286,7 +300,7 @@ impl Hop {
         let count = self.count_sources()?;
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.config.topic, 0, count.cast_signed() - 1);
-        let committed = Committed::ask(&self.consumer, list, self.shards)?;
+        let committed = Committed::ask(&self.consumer, list, (self.shards, self.topic_id.as_deref()))?;
         let cells = opening.partitions.iter().map(|&partition| committed.start(partition)).collect();
         opening.reply.send(Resume { cells, ..Resume::default() }).ok();
         self.source_count = self.source_count.max(count);
@@ -337,18 +351,22 @@ impl Hop {
         let front = Arc::clone(self.intake.front());
         let mut taken = false;
         for (&partition, source) in &mut self.sources {
-            if !front.admits(partition) {
+            let Some(lane) = &mut source.lane else {
+                continue;
+            };
+            if !front.admits(partition) && self.emptying.is_none() {
                 continue;
             }
-            let Some(fetch) = source.lane.take() else {
+            let Some(fetch) = lane.take() else {
                 continue;
             };
             taken = true;
             let latest_ms = self.packer.decode(&fetch, shared.clock.now_ms());
-            source.lane.newest_ms = source.lane.newest_ms.max(latest_ms);
+            lane.newest_ms = lane.newest_ms.max(latest_ms);
+            let newest_ms = lane.newest_ms;
             self.changed |= source.progress != fetch.progress;
             (source.next, source.progress) = (fetch.next, fetch.progress);
-            front.note(partition, source.lane.newest_ms, fetch.progress);
+            front.note(partition, newest_ms, fetch.progress);
             if fetch.next > fetch.first {
                 let mark = mark(partition, source, shared.clock.now_ms());
                 self.shipment.add(self.packer.pack(fetch, mark, self.source_count));
@@ -403,7 +421,7 @@ impl Hop {
         for (&partition, source) in &self.sources {
             self.intake.board().partition(partition, |status| {
                 status.decoded = source.next;
-                status.newest_ms = source.lane.newest_ms;
+                status.newest_ms = source.newest_ms();
             });
         }
     }
@@ -415,7 +433,7 @@ impl Hop {
             list.add_partition(&self.config.topic, partition);
         }
         if list.count() > 0 {
-            let committed = Committed::ask(&self.consumer, list, self.shards)?;
+            let committed = Committed::ask(&self.consumer, list, (self.shards, self.topic_id.as_deref()))?;
             self.shipment.retain(|part| committed.next(part.partition).is_none_or(|next| next < part.next));
         }
         self.uncertain = false;
@@ -441,9 +459,10 @@ impl Hop {
 
     /// Where each partition stands behind the shipment.
     fn offsets(&self) -> Result<TopicPartitionList, KafkaError> {
-        let note = Note { shards: self.shards, sources: self.first_count }.to_string();
+        let topic_id = self.topic_id.clone();
+        let note = Note { shards: self.shards, sources: self.first_count, topic_id }.to_string();
         let mut list = TopicPartitionList::new();
-        for (&partition, source) in &self.sources {
+        for (&partition, source) in self.sources.iter().filter(|(_, source)| source.lane.is_some()) {
             let mut element = list.add_partition(&self.config.topic, partition);
             element.set_offset(Offset::Offset(source.next))?;
             element.set_metadata(&note);
@@ -456,7 +475,7 @@ fn mark(partition: i32, source: &Source, at_ms: i64) -> SourceMark {
     SourceMark {
         partition,
         next: source.next,
-        newest_ms: source.lane.newest_ms,
+        newest_ms: source.newest_ms(),
         progress: source.progress,
         absent: source.absent,
         at_ms,

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::partition::ProgressRules;
-use super::{ClientError, Reading, Stream};
+use super::{ClientError, Reading, Stream, Topics};
 use crate::config::{ClockMode, Config, Kafka, StartFrom};
 use crate::pipeline::{Event, Intake, WorkerHandle};
 use hop::Hop;
@@ -29,12 +29,14 @@ pub use topic::prepare;
 
 /// How many events wait for the hop.
 const INBOX: usize = 64;
+/// How long it may take to send what was read of a topic that is gone.
+const FINISH_WITHIN: Duration = Duration::from_secs(30);
 /// How long the transaction under way may take at the end.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the reader of the topic between the hops is told: it is live or behind, whatever the clock; that the source has
 /// an end is told by marks.
-pub(super) fn second_hop(config: &Config) -> Stream {
+pub(super) fn second_hop(config: &Config, topics: &Topics) -> Stream {
     let topic = config.kafka.hop_topic();
     let group = config.kafka.hop_group();
     let start_from = match config.kafka.start_from {
@@ -48,6 +50,7 @@ pub(super) fn second_hop(config: &Config) -> Stream {
     };
     Stream {
         kafka: Kafka { topic, group, start_from, ..config.kafka.clone() },
+        topic_id: topics.read.id.clone(),
         name: "",
         rules: ProgressRules { clock: ClockMode::Wall, live_lag_ms },
     }
@@ -62,17 +65,29 @@ pub(super) struct FirstHop {
 
 impl FirstHop {
     /// Starts reading the source. The topic between the hops must be prepared.
-    pub(super) fn start(config: &Config, intake: &Intake) -> Result<Self, ClientError> {
+    pub(super) fn start(config: &Config, topics: &Topics, intake: &Intake) -> Result<Self, ClientError> {
         let (inbox, events) = crossbeam_channel::bounded(INBOX);
         let worker = WorkerHandle::new(inbox);
         let of_source = intake.of_source(worker.clone(), config.pipeline.align);
-        let reading = Reading::start(config, Stream::of(config, "source"), of_source.clone())?;
-        let hop = Hop::new(config, of_source, Arc::clone(&reading.consumer), events);
+        let reading = Reading::start(config, Stream::of(config, topics, "source"), of_source.clone())?;
+        let hop = Hop::new(config, topics, of_source, Arc::clone(&reading.consumer), events);
         let thread = thread::Builder::new()
             .name("repartition".to_owned())
             .spawn(move || hop.run())
             .map_err(|error| ClientError::new(&config.kafka, error))?;
         Ok(Self { reading, worker, thread })
+    }
+
+    /// Stops reading, and has everything sent that was read.
+    pub(super) fn finish(&self) {
+        self.reading.stop();
+        let (done, answer) = crossbeam_channel::bounded(1);
+        self.worker.send(Event::Empty(done));
+        if answer.recv_timeout(FINISH_WITHIN).is_err() {
+            tracing::error!(
+                "What was read of the source could not be sent in time; where it cannot be read again it is lost"
+            );
+        }
     }
 
     /// Stops reading, commits the transaction under way, and leaves the group.

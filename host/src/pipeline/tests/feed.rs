@@ -69,7 +69,7 @@ impl<'a> Feeder<'a> {
             // Where it has been told already, once is enough.
             told.try_send(()).ok();
         };
-        let lane = intake.assign(partition, 0, false, i64::MIN, Arc::new(waker));
+        let lane = intake.assign(partition, 0, i64::MAX, i64::MIN, Arc::new(waker));
         Self { partition, script, lane, room, next: 0 }
     }
 

@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use super::counter::{Manner, counter};
 use super::stand::LEADING;
 use crate::config::ClockMode;
-use crate::pipeline::Bounds;
 use crate::pipeline::batch::{Feed, Mark, Progress};
 use crate::pipeline::cell::{Cell, Sight};
 use crate::pipeline::cell_clock::Now;
 use crate::pipeline::checkpoint::{self, Circumstances, Saved};
 use crate::pipeline::tokens::Tokens;
+use crate::pipeline::{Bounds, Ground};
 use crate::store::{Head, Part, SavedMark};
 
 fn head() -> impl Strategy<Value = Head> {
@@ -55,9 +55,9 @@ proptest! {
         let running = counter("counter", LEADING, Manner::Sound);
         let mut tokens = Tokens::default();
         let mut cell = Cell::new(&running, clock, Sight::Visible).unwrap();
-        cell.restore(Some(Saved { head, pages: Some(Vec::new()) }), &mut tokens);
+        cell.restore(Some(Saved::own(head, Some(Vec::new()))), &mut tokens);
         let resumes = cell.clock.resumes();
-        cell.clock.assign(partition, first, false);
+        cell.clock.assign(partition, first, i64::MAX);
         let now = Now { wall_ms, monotonic_ms: 5_000 };
         let mark = Mark { partition, first, next, newest_ms: Some(wall_ms), progress: Progress::End };
         cell.take_mark(&mark, Feed::Live, None, now);
@@ -72,6 +72,7 @@ proptest! {
             wall_ms,
             decoded: &decoded,
             layout: "any",
+            ground: &Ground::default(),
             bounds: Bounds::default(),
         });
         prop_assert!(cell.is_active());

@@ -8,6 +8,7 @@ use super::feed::{Feeder, Script, count, counted};
 use super::stand::{LEADING, Setup, Stand, tokens_of};
 use super::{BEGIN_MS, Counts, NEVER, PATIENCE, wait_until};
 use crate::config::Partitioning;
+use crate::pipeline::CellStart;
 use crate::pipeline::batch::Progress;
 
 /// More messages of a partition than are taken before the stop.
@@ -114,4 +115,35 @@ fn a_revoked_partition_is_written_before_the_answer_and_the_others_go_on() {
     count(&script, 1, 0..2 * HALF, &mut expected);
     count(&script, 2, 0..2 * HALF, &mut expected);
     stand.assert_stored(&expected);
+}
+
+#[test]
+fn a_term_that_ends_in_order_counts_and_stores_what_waits_in_its_lanes() {
+    let mut stand =
+        Stand::start(Setup { flush_interval: NEVER, checkpoint_interval: Some(NEVER), ..Setup::default() });
+    let script = |partition: i32, offset: i64| {
+        vec![(format!("token-{}", (offset + i64::from(partition)) % 40), BEGIN_MS)]
+    };
+    let mut feeders = [0, 1, 2].map(|partition| Feeder::open(&stand.intake, partition, &script));
+    feeders.iter_mut().for_each(|feeder| feeder.give_all(60, 20));
+    let positions: Vec<(i32, i64)> = (0..3).zip(feeders.iter().map(|feeder| feeder.next)).collect();
+    drop(feeders);
+    for answer in stand.intake.begin_emptying() {
+        answer.recv_timeout(PATIENCE).unwrap();
+    }
+    for answer in stand.intake.begin_retiring() {
+        answer.recv_timeout(PATIENCE).unwrap();
+    }
+    assert_eq!(stand.shared.metrics.trades.get(), 180);
+    stand.assert_stored(&counted(&script, &positions));
+    assert!(stand.shared.board.shards().is_empty());
+    // The next term begins where this one ended.
+    for answer in stand.intake.open(&[0, 1, 2]) {
+        let resume = answer.recv_timeout(PATIENCE).unwrap();
+        let ends = |cell: &CellStart| {
+            cell.vector.as_ref().is_some_and(|vector| vector.values().all(|next| *next == 60))
+        };
+        assert!(!resume.cells.is_empty() && resume.cells.iter().all(ends), "{:?}", resume.cells);
+    }
+    stand.stop();
 }

@@ -43,6 +43,11 @@ impl Closing {
         Self { shard: owned.shard.id, until, done, left: Left::Storing(Box::new(owned)) }
     }
 
+    /// Shortens the time until it is given up.
+    pub(super) fn end_by(&mut self, until: Duration) {
+        self.until = until.min(self.until);
+    }
+
     /// Goes on; says whether the shard is gone.
     pub(super) fn go_on(&mut self, shared: &Shared, now: Now) -> bool {
         let at = shared.clock.monotonic();

@@ -38,8 +38,8 @@ pub struct Assignment {
     pub partition: i32,
     /// The first offset that will be read.
     pub next: i64,
-    /// Offsets that were saved before mean nothing any more: the topic is another one.
-    pub reset: bool,
+    /// Where the partition ends: no cell has taken more of it, whatever it was saved with.
+    pub end: i64,
     /// Where its batches come from; none for those who only learn that its marks will come.
     pub lane: Option<Lane>,
 }
@@ -115,6 +115,10 @@ pub enum Event {
     Settle(Sender<()>),
     /// Take nothing more from the lanes; answer when nothing is parked.
     StopTaking(Sender<()>),
+    /// Nobody fills the lanes any more: take what is left in them, and answer when nothing is parked.
+    Empty(Sender<()>),
+    /// The term ends in order: store all shards, however long that takes, let them go, and answer.
+    Retire(Sender<()>),
     /// Everything has been handed over: write what is left and end.
     Finish,
 }

@@ -88,6 +88,9 @@ pub struct Worker {
     stopping: Option<Sender<()>>,
     /// Who waits until nothing is parked.
     settling: Vec<Sender<()>>,
+    /// Who waits until the lanes are empty, and until all shards are gone.
+    emptying: Option<Sender<()>>,
+    retiring: Option<Sender<()>>,
     taking: bool,
     /// Everything has been handed over.
     finishing: bool,
@@ -125,6 +128,8 @@ impl Worker {
             next_flush,
             stopping: None,
             settling: Vec::new(),
+            emptying: None,
+            retiring: None,
             taking: true,
             finishing: false,
             letters_until: None,
@@ -159,7 +164,11 @@ impl Worker {
             return Step::Ended;
         }
         let tried = self.try_on();
-        match (self.may_take() && self.take_next()) || tried {
+        let took = self.may_take() && self.take_next();
+        if !took {
+            self.answer_empty();
+        }
+        match took || tried {
             true => Step::Busy,
             false => Step::Idle(self.idle_for()),
         }
@@ -209,6 +218,8 @@ impl Worker {
                 self.taking = false;
                 self.stopping = Some(done);
             }
+            Event::Empty(done) => self.emptying = Some(done),
+            Event::Retire(done) => self.retire(done),
             Event::Finish => self.finish(),
             Event::Wake => {}
         }
@@ -274,6 +285,8 @@ impl Worker {
     /// Begins the end: everything that is left is stored.
     fn finish(&mut self) {
         self.finishing = true;
+        let until = self.shared.clock.monotonic() + self.shared.revoke_deadline;
+        self.closing.iter_mut().for_each(|closing| closing.end_by(until));
         for owned in std::mem::take(&mut self.shards).into_values() {
             self.close(owned, None);
         }

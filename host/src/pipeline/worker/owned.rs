@@ -214,7 +214,7 @@ impl Owned {
         }
         for index in 0..self.shard.cells.len() {
             let cell = &self.shard.cells[index];
-            let saves = cell.settled && !cell.giving;
+            let saves = cell.settled && !cell.giving && cell.moved.is_none();
             if !saves || !cell.job.is_due(now.monotonic_ms) || !self.writer.has_room() {
                 continue;
             }
@@ -240,10 +240,11 @@ impl Owned {
     }
 
     /// Whether all that was counted is stored: in rows and, where they are taken, in checkpoints. What
-    /// another process owns is not ours to store.
+    /// another process owns is not ours to store, and what is still put together from a former layout is there.
     pub(super) fn is_stored(&self, shared: &Shared) -> bool {
         let saved = |cell: &Cell| {
-            !cell.is_active() || !cell.clock.is_known() || (!cell.job.is_under_way() && cell.job.covers(cell))
+            let saves = cell.is_active() && cell.clock.is_known() && cell.moved.is_none();
+            !saves || (!cell.job.is_under_way() && cell.job.covers(cell))
         };
         let saves = shared.checkpoint_interval.is_some();
         self.lost
@@ -262,8 +263,7 @@ pub(super) fn wanted(shared: &Shared, cells: &[Cell]) -> Option<Wanted> {
         horizon_ms: cell.running.settings.horizon_ms,
         step_ms: cell.running.settings.step_ms,
     };
-    let layout = Arc::clone(&shared.layout_name);
-    Some(Wanted { layout, cells: cells.iter().map(cell).collect() })
+    Some(Wanted::of(shared, cells.iter().map(cell).collect()))
 }
 
 /// Calls with what a checkpoint must know; none where checkpoints are off.
@@ -281,6 +281,7 @@ fn circumstances<R>(
         wall_ms: now.wall_ms,
         decoded: &decoded,
         layout: &shared.layout_name,
+        ground: &shared.ground(),
         bounds: shared.bounds,
     }))
 }

@@ -4,6 +4,7 @@
 //! that another process owns is dropped as it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
@@ -53,7 +54,7 @@ impl Worker {
                 return;
             }
         };
-        let wanted = wanted(shared, &shard.cells).unwrap_or_else(|| Wanted::nothing(&shared.layout_name));
+        let wanted = wanted(shared, &shard.cells).unwrap_or_else(|| Wanted::nothing(shared));
         let handle = self.peers[self.index].clone();
         let clock = Arc::clone(&shared.clock);
         let writer = writer::start(id, Arc::clone(&shared.writing), clock, handle, &shared.runtime, wanted);
@@ -100,10 +101,10 @@ impl Worker {
     }
 
     pub(super) fn assign(&mut self, assignment: Assignment) {
-        let Assignment { partition, next, reset, lane } = assignment;
+        let Assignment { partition, next, end, lane } = assignment;
         let now = self.now();
         for owned in self.shards.values_mut().filter(|owned| feeds(&self.shared, partition, owned.shard.id)) {
-            owned.shard.assign(partition, next, reset, now);
+            owned.shard.assign(partition, next, end, now);
         }
         self.lanes.extend(lane);
     }
@@ -143,6 +144,7 @@ impl Worker {
         }
         self.parked.clear();
         self.waiting.clear();
+        (self.emptying, self.retiring) = (None, None);
         for closing in std::mem::take(&mut self.closing) {
             self.forget_shard(closing.shard);
             closing.give_up();
@@ -152,6 +154,15 @@ impl Worker {
             self.forget_shard(owned.shard.id);
         }
         done.send(()).ok();
+    }
+
+    /// Lets all shards go when they are stored. What they have taken is nowhere to be read again.
+    pub(super) fn retire(&mut self, done: Sender<()>) {
+        self.waiting.clear();
+        for owned in std::mem::take(&mut self.shards).into_values() {
+            self.closing.push(Closing::new(owned, Duration::MAX, None));
+        }
+        self.retiring = Some(done);
     }
 
     /// Begins to give a shard back: what it has left is stored first, within a deadline.
@@ -170,6 +181,9 @@ impl Worker {
             } else {
                 self.closing.push(closing);
             }
+        }
+        if let Some(done) = self.retiring.take_if(|_| self.closing.is_empty()) {
+            done.send(()).ok();
         }
     }
 

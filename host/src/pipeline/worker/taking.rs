@@ -37,7 +37,8 @@ impl Worker {
         for turn in 0..self.lanes.len() {
             let index = (self.next_lane + turn) % self.lanes.len();
             let lane = &self.lanes[index];
-            if !self.shared.front(lane.feed).admits(lane.partition) {
+            let admitted = self.shared.front(lane.feed).admits(lane.partition);
+            if !admitted && self.emptying.is_none() {
                 continue;
             }
             if let Some(fetch) = lane.take() {
@@ -47,6 +48,20 @@ impl Worker {
             }
         }
         false
+    }
+
+    /// Tells who waits for it that the lanes are empty, once they are and what was taken is handed over.
+    pub(super) fn answer_empty(&mut self) {
+        let left = self.lanes.iter().any(|lane| !lane.is_empty());
+        if left || !self.parked.is_empty() || !self.letters.is_empty() {
+            return;
+        }
+        if let Some(done) = self.emptying.take() {
+            for lane in self.lanes.drain(..) {
+                self.shared.front(lane.feed).leave(lane.partition);
+            }
+            done.send(()).ok();
+        }
     }
 
     /// Decodes a batch, sorts it by shard, takes our own part and hands the rest over.

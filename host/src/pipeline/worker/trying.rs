@@ -133,7 +133,11 @@ impl Trying {
         let former = self.former(shard).map(|place| &mut shard.cells[place]);
         if let Some(former) = former.filter(|_| self.trial.origin == Origin::Carried) {
             // What is carried must be whole, and of one generation.
-            if !former.is_active() || former.lag.is_some() || former.job.is_under_way() {
+            if !former.is_active()
+                || former.lag.is_some()
+                || former.moved.is_some()
+                || former.job.is_under_way()
+            {
                 return false;
             }
             former.giving = true;

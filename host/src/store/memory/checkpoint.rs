@@ -44,6 +44,14 @@ impl MemoryStore {
         self.through(Call::Read("head"), head).await
     }
 
+    pub(in super::super) async fn discard(&self, shard: u32, plugin: &str) -> Result<(), StoreError> {
+        let discard = |state: &mut State| {
+            state.checkpoints.remove(&(shard, plugin.into()));
+            Ok(())
+        };
+        self.through(Call::Record("checkpoint"), discard).await
+    }
+
     pub(in super::super) async fn page(
         &self,
         shard: u32,

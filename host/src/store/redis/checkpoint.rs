@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 
 use super::super::checkpoint::{Commit, Head, Place, StagedPage};
-use super::super::error::StoreError;
+use super::super::error::{Action, StoreError};
 use super::super::keys;
 use super::RedisStore;
 use super::script::Script;
@@ -18,6 +18,8 @@ static STAGE: LazyLock<Script> =
 static COMMIT: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("fence.lua"), include_str!("commit.lua"))));
 
+/// How many keys one call removes.
+const DISCARDED_AT_ONCE: usize = 256;
 /// How long a page waits for its commit.
 const STAGED_MS: u64 = 3_600_000;
 
@@ -51,6 +53,29 @@ impl RedisStore {
     pub(in super::super) async fn head(&self, shard: u32, plugin: &str) -> Result<Option<Head>, StoreError> {
         let key = keys::head(shard, plugin);
         self.get(&key).await?.map(|bytes| Head::decode(&key, &bytes)).transpose()
+    }
+
+    pub(in super::super) async fn discard(&self, shard: u32, plugin: &str) -> Result<(), StoreError> {
+        let head = match self.head(shard, plugin).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(()),
+            // One that cannot be read names no pages.
+            Err(error) if error.action() == Action::Skip => Head::default(),
+            Err(error) => return Err(error),
+        };
+        let key = keys::head(shard, plugin);
+        // The pages first: what is left after a failure is found again.
+        let pages: Vec<Place> = head.parts.iter().flat_map(|part| part.places()).collect();
+        for some in pages.chunks(DISCARDED_AT_ONCE) {
+            let mut command = redis::cmd("UNLINK");
+            for &place in some {
+                command.arg(keys::page(shard, plugin, place));
+            }
+            self.reader.call::<i64>(&command, "UNLINK", &key).await?;
+        }
+        let mut command = redis::cmd("UNLINK");
+        command.arg(&key);
+        self.reader.call::<i64>(&command, "UNLINK", &key).await.map(drop)
     }
 
     pub(in super::super) async fn page(

@@ -16,6 +16,7 @@ promises!(
     heads_of_two_plugins_and_shards_are_apart,
     five_mebibytes_are_carried_in_pages,
     a_cell_without_a_checkpoint_has_none,
+    a_checkpoint_that_is_discarded_is_gone_with_its_pages,
 );
 
 async fn claimed(store: &Store) -> Owner {
@@ -181,4 +182,20 @@ async fn a_cell_without_a_checkpoint_has_none(store: &Store) {
     assert_eq!(error.action(), Action::Fenced(None));
     assert_eq!(store.forgotten(&[]).await.unwrap(), [0_u32; 0]);
     assert_eq!(store.forgotten(&[3]).await.unwrap(), [0_u32; 0]);
+}
+
+async fn a_checkpoint_that_is_discarded_is_gone_with_its_pages(store: &Store) {
+    let owner = claimed(store).await;
+    store.discard(3, PLUGIN).await.unwrap();
+    checkpoint(store, owner, 1, &[b"a", b"b"]).await.unwrap();
+    store.discard(4, PLUGIN).await.unwrap();
+    assert_eq!(loaded(store).await.unwrap(), [b"a", b"b"]);
+    store.discard(3, PLUGIN).await.unwrap();
+    assert_eq!(store.head(3, PLUGIN).await.unwrap(), None);
+    for index in 0..2 {
+        assert_eq!(store.page(3, PLUGIN, 1, index).await.unwrap(), None);
+    }
+    // What a process takes afterwards is a checkpoint like any other.
+    checkpoint(store, owner, 2, &[b"c"]).await.unwrap();
+    assert_eq!(loaded(store).await.unwrap(), [b"c"]);
 }

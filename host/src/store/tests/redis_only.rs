@@ -70,14 +70,16 @@ async fn records_of_the_service_are_texts() {
     let store = server.store();
     let lease = Lease { id: 0xabc, epoch: 7, beat: 42, holder: "host-1".to_owned() };
     assert!(store.take_lease(None, &lease).await.unwrap());
-    let layout =
-        LayoutRecord { mode: "by-token".to_owned(), shards: 0, topic: "t".to_owned(), topic_id: None };
+    let layout = LayoutRecord::new("by-token", 3, "t");
     store.set_layout(&layout).await.unwrap();
     let mut raw = server.raw();
     let text: String = raw.get("aggregator:{service}:lease").unwrap();
     assert_eq!(text, "7:00000000000000000000000000000abc:42:host-1");
     let text: String = raw.get("aggregator:{service}:layout").unwrap();
-    assert_eq!(text, r#"{"mode":"by-token","shards":0,"topic":"t","topic_id":null}"#);
+    assert_eq!(
+        text,
+        r#"{"id":1,"mode":"by-token","shards":3,"hash":"xxh3-64","topic":"t","topic_id":null,"towards":null,"grown_ms":null}"#
+    );
     let () = raw.set("aggregator:{service}:lease", "planted").unwrap();
     let () = raw.set("aggregator:{service}:layout", "planted").unwrap();
     let () = raw.set("aggregator:{shard-3}:head:sliding-window", "planted").unwrap();

@@ -17,8 +17,7 @@ fn lease(id: u128, epoch: u64, beat: u64) -> Lease {
 
 async fn a_layout_is_read_back(store: &Store) {
     assert_eq!(store.layout().await.unwrap(), None);
-    let mut layout =
-        LayoutRecord { mode: "shuffle".to_owned(), shards: 32, topic: "trades".to_owned(), topic_id: None };
+    let mut layout = LayoutRecord::new("shuffle", 32, "trades");
     store.set_layout(&layout).await.unwrap();
     assert_eq!(store.layout().await.unwrap().as_ref(), Some(&layout));
     layout.topic_id = Some("QmFzZTY0".to_owned());
