@@ -18,6 +18,7 @@ mod cell;
 mod cell_clock;
 mod checkpoint;
 pub mod comparison;
+pub mod cost;
 mod flush;
 mod intake;
 mod kept;

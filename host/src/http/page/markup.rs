@@ -1,8 +1,22 @@
-//! Text that is safe in HTML and in an address.
+//! Text that is safe in HTML and in an address, and short ways to write markup.
 //!
 //! Invariant: what [`escaped`] writes can neither open a tag nor end an attribute in double quotes.
 
 use std::fmt::{self, Display, Formatter, Write};
+
+/// Appends formatted text.
+pub(super) fn append(out: &mut String, text: fmt::Arguments<'_>) {
+    // A string takes everything.
+    drop(out.write_fmt(text));
+}
+
+/// Shows the beginning of a text that may be long.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
 
 /// Shows a text so that a browser takes it as text.
 pub(super) fn escaped(text: &str) -> impl Display {
