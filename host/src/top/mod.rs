@@ -1,11 +1,12 @@
 //! `aggregator top`: the numbers of the operator's page in a terminal, from a running host.
 //!
-//! `reading.rs` asks the host, `screen.rs` draws what it said. Where nobody watches (no terminal, or `--once`) one
+//! `reading.rs` asks the host, `screen.rs` and `tiles.rs` draw what it said. Where nobody watches (no terminal, or `--once`) one
 //! frame is written as plain text. Not part of the running service, which never calls this folder. Invariant: nothing
 //! here changes anything on the host.
 
 mod reading;
 mod screen;
+mod tiles;
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};

@@ -13,6 +13,7 @@ use ratatui::widgets::{Cell, Row, Sparkline, Table, Widget};
 use serde_json::Value;
 
 use super::reading::Reading;
+use super::tiles::{self, NONE, none};
 use crate::author::Failure;
 use crate::figure;
 
@@ -22,10 +23,9 @@ const RATES: usize = 300;
 const REASONS: usize = 4;
 const PARTITIONS: usize = 16;
 const PLUGINS: usize = 8;
-/// The numbers stand in so many columns, each of a name, a value and what belongs to it.
+/// Numbers stand in so many columns, and each takes so many lines: name, value, what belongs to it, nothing.
 const COLUMNS: usize = 5;
 const TILE_LINES: u16 = 4;
-const NONE: &str = "–";
 
 /// Everything that is drawn.
 pub(super) struct Screen {
@@ -34,14 +34,6 @@ pub(super) struct Screen {
     /// Why the last question was not answered.
     failure: Option<String>,
     rates: VecDeque<u64>,
-}
-
-/// A number with its name and what belongs to it.
-struct Tile {
-    name: &'static str,
-    value: String,
-    sub: String,
-    color: Option<Color>,
 }
 
 impl Screen {
@@ -139,8 +131,7 @@ impl Screen {
     }
 
     fn numbers(&self, area: Rect, buffer: &mut Buffer) {
-        let tiles = self.tiles();
-        for (index, tile) in tiles.iter().enumerate() {
+        for (index, tile) in tiles::of(&self.reading).iter().enumerate() {
             let (row, column) = (index / COLUMNS, index % COLUMNS);
             let columns: [Rect; COLUMNS] =
                 Layout::horizontal([Constraint::Ratio(1, COLUMNS as u32); COLUMNS]).areas(area);
@@ -155,83 +146,6 @@ impl Screen {
                 }
             }
         }
-    }
-
-    fn tiles(&self) -> [Tile; 2 * COLUMNS] {
-        let Reading { metrics, performance, partitions, .. } = &self.reading;
-        let (trades, redis) = (&metrics["trade_processing"], &metrics["redis_operations"]);
-        let (latency, runtime) = (&performance["latency"], &performance["runtime"]);
-        let milliseconds =
-            |value: &Value| value.as_f64().map_or_else(none, |ms| figure::short_span(ms * 1e6));
-        let bound = |value: &Value| format!("99 % within {}", milliseconds(value));
-        let shards = Reading::list(partitions, "shards");
-        let worst = |name: &str| shards.iter().filter_map(|shard| shard[name].as_f64()).reduce(f64::max);
-        let all = Reading::list(partitions, "partitions");
-        let lag: u64 = all.iter().filter_map(|partition| partition["lag"].as_u64()).sum();
-        let behind = all.iter().filter(|partition| partition["state"] == "behind").count();
-        let pressure = runtime["backpressure"].as_str().unwrap_or(NONE);
-        let failed = 100.0 - redis["success_rate"].as_f64().unwrap_or(100.0);
-        let rejected = self.reading.rejected.as_ref();
-        let rejections = rejected.map(|all| all.iter().map(|(_, count)| count).sum::<f64>());
-        let most = rejected.and_then(|all| all.iter().max_by(|one, other| one.1.total_cmp(&other.1)));
-        let rows = metrics["aggregation_calculation"]["calculation_rate_per_sec"].as_f64().unwrap_or(0.0);
-        let memory = &performance["memory"];
-        let mib =
-            |value: &Value| value.as_f64().map_or_else(none, |mb| figure::bytes((mb * 1_048_576.0) as u64));
-        let rate = trades["processing_rate_per_sec"].as_f64().map_or_else(none, figure::rate);
-        let plain = |name, value, sub| Tile { name, value, sub, color: None };
-        [
-            plain(
-                "Trades/s",
-                rate,
-                format!("{} in all", figure::count(trades["total_processed"].as_u64().unwrap_or(0))),
-            ),
-            plain("Batch", milliseconds(&latency["batch_ms"]), bound(&latency["batch_p99_at_most_ms"])),
-            match failed > 0.0 {
-                true => Tile {
-                    color: Some(Color::Red),
-                    ..plain("Write", milliseconds(&latency["write_ms"]), format!("{failed:.1} % failed"))
-                },
-                false => plain(
-                    "Write",
-                    milliseconds(&latency["write_ms"]),
-                    bound(&latency["write_p99_at_most_ms"]),
-                ),
-            },
-            Tile {
-                color: (behind > 0).then_some(Color::Yellow),
-                ..plain("Lag", figure::count(lag), format!("{behind} of {} behind", all.len()))
-            },
-            plain(
-                "Clock behind",
-                worst("clock_lag_seconds").map_or_else(none, figure::span),
-                format!("{} shards", shards.len()),
-            ),
-            plain(
-                "Checkpoint",
-                worst("checkpoint_age_seconds").map_or_else(none, figure::span),
-                "oldest".to_owned(),
-            ),
-            Tile {
-                color: color(pressure),
-                ..plain("Back-pressure", clean(pressure, 8), "busiest worker".to_owned())
-            },
-            plain(
-                "Tokens",
-                figure::count(self.reading.active_tokens),
-                format!("{} rows/s written", figure::rate(rows)),
-            ),
-            plain(
-                "Memory",
-                mib(&memory["resident_mb"]),
-                format!("{} in plugins", mib(&memory["plugin_memory_mb"])),
-            ),
-            plain(
-                "Rejected",
-                rejections.map_or_else(none, |count| figure::count(count as u64)),
-                most.map_or_else(|| "none".to_owned(), |(reason, _)| format!("most: {}", clean(reason, 16))),
-            ),
-        ]
     }
 
     fn line_of_rates(&self, area: Rect, buffer: &mut Buffer) {
@@ -382,21 +296,8 @@ fn last_change(plugin: &Value) -> String {
     }
 }
 
-fn color(pressure: &str) -> Option<Color> {
-    match pressure {
-        "OK" => Some(Color::Green),
-        "LOW" => Some(Color::Yellow),
-        "HIGH" => Some(Color::Red),
-        _ => None,
-    }
-}
-
-fn none() -> String {
-    NONE.to_owned()
-}
-
 /// A text of the host without anything that a terminal would obey.
-fn clean(text: &str, most: usize) -> String {
+pub(super) fn clean(text: &str, most: usize) -> String {
     crate::plugin::printable(text, most).replace('\n', " ")
 }
 

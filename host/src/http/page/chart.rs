@@ -51,21 +51,24 @@ pub(super) fn draw(state: &State, plugins: &[PluginStatus]) -> String {
         Chart {
             name: "Trades per second",
             unit: "/s",
-            lines: &[("", &|moment| Some(moment.trades_per_second))],
+            lines: &[("", &|moment: &Moment| Some(moment.trades_per_second))],
             filled: true,
             labelled: true,
         },
         Chart {
             name: "Latency",
             unit: " ms",
-            lines: &[("batch", &|moment| moment.batch_ms), ("write", &|moment| moment.store_ms)],
+            lines: &[
+                ("batch", &|moment: &Moment| moment.batch_ms),
+                ("write", &|moment: &Moment| moment.store_ms),
+            ],
             filled: false,
             labelled: false,
         },
         Chart {
             name: "Lag in records",
             unit: "",
-            lines: &[("", &|moment| Some(moment.lag as f64))],
+            lines: &[("", &|moment: &Moment| Some(moment.lag as f64))],
             filled: true,
             labelled: false,
         },
@@ -220,24 +223,28 @@ fn path(points: &[(f64, f64)]) -> String {
     let mut before = f64::NEG_INFINITY;
     for (index, &(x, y)) in points.iter().enumerate() {
         let begins = x - before > GAP;
-        append(&mut out, format_args!("{}{x:.1} {y:.1}", if begins { 'M' } else { 'L' }));
+        append(&mut out, format_args!("{}{x:.0} {y:.1}", if begins { 'M' } else { 'L' }));
         let ends = points.get(index + 1).is_none_or(|(next, _)| next - x > GAP);
         if begins && ends {
             // One point alone is a dot.
-            append(&mut out, format_args!("L{x:.1} {y:.1}"));
+            append(&mut out, format_args!("L{x:.0} {y:.1}"));
         }
         before = x;
     }
     out
 }
 
-/// The same line, closed along the bottom.
+/// About the same line, closed along the bottom; every other point will do.
 fn area(points: &[(f64, f64)]) -> String {
     let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else {
         return String::new();
     };
-    let line = path(points).replacen('M', "L", points.len());
-    format!("M{first:.1} {HEIGHT}{line}L{last:.1} {HEIGHT}Z")
+    let mut out = format!("M{first:.0} {HEIGHT}");
+    for (x, y) in points.iter().step_by(2) {
+        append(&mut out, format_args!("L{x:.0} {y:.1}"));
+    }
+    append(&mut out, format_args!("L{last:.0} {HEIGHT}Z"));
+    out
 }
 
 #[cfg(test)]
@@ -247,8 +254,8 @@ mod tests {
 
     #[test]
     fn a_line_breaks_where_seconds_are_missing() {
-        assert_eq!(path(&[(1.0, 10.0), (2.0, 20.0), (30.0, 5.0)]), "M1.0 10.0L2.0 20.0M30.0 5.0L30.0 5.0");
-        assert_eq!(area(&[(1.0, 10.0), (2.0, 20.0)]), "M1.0 100L1.0 10.0L2.0 20.0L2.0 100Z");
+        assert_eq!(path(&[(1.0, 10.0), (2.0, 20.0), (30.0, 5.0)]), "M1 10.0L2 20.0M30 5.0L30 5.0");
+        assert_eq!(area(&[(1.0, 10.0), (2.0, 20.0), (3.0, 9.0)]), "M1 100L1 10.0L3 9.0L3 100Z");
         assert_eq!((path(&[]), area(&[])), (String::new(), String::new()));
     }
 

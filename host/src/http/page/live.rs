@@ -57,13 +57,10 @@ impl Streams {
     }
 
     /// Sends what changes of a page until the service or the client ends.
-    fn open<F: Future<Output = Parts> + Send>(
+    fn open<F: Future<Output = Parts> + Send + 'static>(
         &self,
         draw: impl Fn() -> F + Send + 'static,
-    ) -> Result<Response, Problem>
-    where
-        F: 'static,
-    {
+    ) -> Result<Response, Problem> {
         let full = |_| Problem::unavailable("too many pages are open", "close some, or read the other paths");
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(full)?;
         let mut ending = self.ending.subscribe();

@@ -2,7 +2,7 @@
 //!
 //! Invariant: lists are bounded; digests are shown by their beginning, and whole in the title.
 
-use super::markup::{append, cut, escaped, segment};
+use super::markup::{append, cut, escaped, fitting, segment};
 use super::{chart, numbers};
 use crate::figure;
 use crate::http::State;
@@ -11,56 +11,53 @@ use crate::pipeline::cost::Cost;
 use crate::plugin::canonical;
 use crate::swap::{PluginStatus, Swap, TrialStatus};
 
-/// How many plugins are shown, and how many changes of each.
-const PLUGINS: usize = 16;
-const CHANGES: usize = 6;
+/// How many bytes the rows may take, and how many changes of each plugin are shown.
+const BYTES: usize = 14_000;
+const CHANGES: usize = 5;
 const DIGITS: usize = 12;
-const WORDS: usize = 240;
+const WORDS: usize = 200;
 const COLUMNS: usize = 10;
 
 /// Draws them.
 pub(super) fn draw(state: &State, plugins: &[PluginStatus]) -> String {
+    let shards = state.board.shards();
+    let row = |status: &PluginStatus| {
+        let cells = shards.values().flat_map(|shard| &shard.cells);
+        let own: Vec<&CellStatus> = cells.filter(|cell| canonical(&cell.plugin) == status.name).collect();
+        plugin(state, status, &own)
+    };
+    let (rows, shown) = fitting(plugins.iter().map(row), BYTES);
+    let note = match shown == plugins.len() {
+        true => shown.to_string(),
+        false => format!("{shown} of {}; all at /plugins", plugins.len()),
+    };
     let mut out = String::new();
     append(
         &mut out,
         format_args!(
-            "<section class=\"card\"><div class=\"head\"><h2>Plugins</h2><span class=\"note\">{}</span></div>\
+            "<section class=\"card\"><div class=\"head\"><h2>Plugins</h2><span class=\"note\">{note}</span></div>\
              <div class=\"scroll\"><table class=\"sticky\"><thead><tr><th scope=\"col\">Plugin</th>\
              <th scope=\"col\" class=\"left\">Version</th><th scope=\"col\" class=\"left\">Digest</th>\
              <th scope=\"col\" class=\"left\">State</th><th scope=\"col\">Per trade</th>\
              <th scope=\"col\">Per row</th><th scope=\"col\">Memory</th><th scope=\"col\">Faults</th>\
-             <th scope=\"col\">Trades left out</th><th scope=\"col\">Changes</th></tr></thead><tbody>",
-            plugins.len()
+             <th scope=\"col\">Trades left out</th><th scope=\"col\">Changes</th></tr></thead>\
+             <tbody>{rows}</tbody></table></div></section>"
         ),
     );
-    let shards = state.board.shards();
-    for status in plugins.iter().take(PLUGINS) {
-        let cells = shards.values().flat_map(|shard| &shard.cells);
-        let own: Vec<&CellStatus> = cells.filter(|cell| canonical(&cell.plugin) == status.name).collect();
-        plugin(state, status, &own, &mut out);
-    }
-    if plugins.len() > PLUGINS {
-        append(
-            &mut out,
-            format_args!(
-                "<tr class=\"more\"><td colspan=\"{COLUMNS}\">and {} more at <a href=\"/plugins\">/plugins</a></td></tr>",
-                plugins.len() - PLUGINS
-            ),
-        );
-    }
-    out.push_str("</tbody></table></div></section>");
     out
 }
 
-fn plugin(state: &State, status: &PluginStatus, cells: &[&CellStatus], out: &mut String) {
+/// A plugin's row, and what is to be said below it.
+fn plugin(state: &State, status: &PluginStatus, cells: &[&CellStatus]) -> String {
     let (hidden, own): (Vec<&CellStatus>, Vec<&CellStatus>) =
         cells.iter().copied().partition(|cell| cell.state == "hidden");
     let counts = state.metrics.plugin_events.counts(&status.name);
     let cost = cost(&own);
     let memory: usize = own.iter().map(|cell| cell.memory_bytes).sum();
     let (word, tone) = word(&own);
+    let mut out = String::new();
     append(
-        out,
+        &mut out,
         format_args!(
             "<tr><th scope=\"row\"><a href=\"/plugins/{}\">{}</a></th><td class=\"left\">{}</td>\
              <td class=\"left\">{}</td><td class=\"left {tone}\">{word}</td><td>{}</td><td>{}</td><td>{}</td>",
@@ -75,23 +72,29 @@ fn plugin(state: &State, status: &PluginStatus, cells: &[&CellStatus], out: &mut
     );
     for count in [counts.faults, counts.quarantined] {
         let class = if count > 0 { "bad" } else { "soft" };
-        append(out, format_args!("<td class=\"{class}\">{}</td>", figure::count(count)));
+        append(&mut out, format_args!("<td class=\"{class}\">{}</td>", figure::count(count)));
     }
     let changes = counts.swapped + counts.refused + counts.rolled_back;
-    append(out, format_args!("<td>{}</td></tr>", figure::count(changes)));
+    append(&mut out, format_args!("<td>{}</td></tr>", figure::count(changes)));
     if let Some(fault) = own.iter().find_map(|cell| cell.fault.as_deref()) {
         let words = escaped(&cut(fault, WORDS)).to_string();
-        more(out, format_args!("<span class=\"bad\">Last fault:</span> {words}"));
+        more(&mut out, &format!("<span class=\"bad\">Last fault:</span> {words}"));
     }
     if let Some(trial) = &status.trial {
-        more(out, format_args!("{}", under_way(trial, &hidden, &own)));
+        more(&mut out, &under_way(trial, &hidden, &own));
     }
-    history(state, status, out);
+    history(state, status, &mut out);
+    out
 }
 
 /// A further line of a plugin.
-fn more(out: &mut String, words: std::fmt::Arguments<'_>) {
-    append(out, format_args!("<tr class=\"more\"><td colspan=\"{COLUMNS}\"><div class=\"line\">{words}</div></td></tr>"));
+fn more(out: &mut String, words: &str) {
+    append(
+        out,
+        format_args!(
+            "<tr class=\"more\"><td colspan=\"{COLUMNS}\"><div class=\"line\">{words}</div></td></tr>"
+        ),
+    );
 }
 
 /// How the cells of the running version are, in one word and its colour.
@@ -176,7 +179,7 @@ fn history(state: &State, status: &PluginStatus, out: &mut String) {
         words.push_str("<li>No change before it in this process.</li>");
     }
     words.push_str("</ul></details>");
-    more(out, format_args!("{words}"));
+    more(out, &words);
 }
 
 /// A change that has ended, in one line.

@@ -11,8 +11,8 @@ use crate::figure;
 use crate::http::{State, health};
 
 /// How many reasons are shown, and how long each may be.
-const REASONS: usize = 8;
-const REASON_LENGTH: usize = 300;
+const REASONS: usize = 5;
+const REASON_LENGTH: usize = 160;
 
 /// Draws it; `notice` is what could not be read for the rest of the page.
 pub(super) fn draw(state: &State, notice: Option<String>) -> String {

@@ -27,7 +27,7 @@ use crate::http::token::{ADDRESS_BYTES, read};
 use crate::store::TokenResults;
 
 /// How many values are shown of each plugin, and of how many plugins.
-const CELLS: usize = 400;
+const CELLS: usize = 1_500;
 const PLUGINS: usize = 8;
 /// How much is shown of a text.
 const TEXT: usize = 60;

@@ -1,7 +1,7 @@
 //! The busiest tokens: price, its way over five minutes, and the values of a window of one's choice.
 //!
 //! All windows are in the table; which one shows is chosen by radio buttons and style rules alone, so it works without
-//! a script. Invariant: as many tokens as there is room for ([`CELLS`]), read once for all who look, and listed by the
+//! a script. Invariant: as many tokens as there is room for ([`BYTES`]), read once for all who look, and listed by the
 //! workers the less often the more tokens there are.
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::RESULT_KEY;
-use super::markup::{append, cut, escaped, segment};
+use super::markup::{append, cut, escaped, fitting, segment};
 use super::parts::PATIENCE;
 use super::trail::{self, Trails};
 use crate::figure;
@@ -21,9 +21,9 @@ use crate::pipeline::status::{Sort, TokenStatus};
 
 /// How many windows can be chosen; the page of a token has all.
 pub(super) const MOST_WINDOWS: usize = 12;
-/// How many cells of windows there is room for, and how many tokens at the most and at least.
-const CELLS: usize = 560;
-const TOKENS: (usize, usize) = (4, 12);
+/// How many tokens are asked for, and how many bytes their rows may take.
+const TOKENS: usize = 10;
+const BYTES: usize = 24_000;
 /// Workers list this many tokens a second, for this page, at the most.
 const LISTED_PER_SECOND: usize = 50_000;
 
@@ -80,7 +80,7 @@ impl Busiest {
     pub(super) async fn refresh(&mut self, state: &State) -> Option<String> {
         let every = Duration::from_secs((state.active_tokens() / LISTED_PER_SECOND) as u64);
         if self.listed.is_none_or(|at| at.elapsed() >= every) {
-            match timeout(PATIENCE, state.live_tokens(room(windows(state).len()), Sort::Trades)).await {
+            match timeout(PATIENCE, state.live_tokens(TOKENS, Sort::Trades)).await {
                 Ok(Ok(tokens)) => self.list(tokens),
                 Ok(Err(problem)) => return Some(problem.error().to_owned()),
                 Err(_) => return Some("the workers do not list their tokens".to_owned()),
@@ -134,12 +134,6 @@ pub(super) fn windows(state: &State) -> Vec<String> {
     shape.map_or_else(Vec::new, |shape| shape.groups)
 }
 
-/// How many tokens there is room for.
-fn room(windows: usize) -> usize {
-    let (least, most) = TOKENS;
-    (CELLS / COLUMNS.len() / windows.clamp(1, MOST_WINDOWS)).clamp(least, most)
-}
-
 /// The price of the last trade in a window; none where it is empty.
 pub(super) fn price(results: &Value, window: &str) -> Option<f64> {
     number(&results[window]["end_price"]).filter(|price| *price > 0.0)
@@ -155,21 +149,21 @@ pub(super) fn draw(state: &State, busiest: &Busiest) -> String {
     table(&windows, &rows, state.active_tokens())
 }
 
-fn table(windows: &[String], rows: &[(&Shown, String)], alive: usize) -> String {
+fn table(windows: &[String], tokens: &[(&Shown, String)], alive: usize) -> String {
+    let offered = &windows[..windows.len().min(MOST_WINDOWS)];
+    let (rows, shown) = fitting(tokens.iter().map(|(shown, line)| row(offered, shown, line)), BYTES);
     let mut out = String::new();
     append(
         &mut out,
         format_args!(
             "<section class=\"card tokens\"><div class=\"head\"><h2>Busiest tokens</h2>\
-             <span class=\"note\">{} of {} alive</span>",
-            rows.len(),
+             <span class=\"note\">{shown} of {} alive</span>",
             figure::count(alive as u64)
         ),
     );
-    let offered = &windows[..windows.len().min(MOST_WINDOWS)];
     choices(offered, &mut out);
     out.push_str("</div>");
-    if rows.is_empty() {
+    if tokens.is_empty() {
         out.push_str("<p>No token has traded yet.</p></section>");
         return out;
     }
@@ -180,11 +174,7 @@ fn table(windows: &[String], rows: &[(&Shown, String)], alive: usize) -> String 
     for (heading, _, _) in COLUMNS {
         append(&mut out, format_args!("<th scope=\"col\">{heading}</th>"));
     }
-    out.push_str("</tr></thead><tbody>");
-    for (shown, line) in rows {
-        row(offered, shown, line, &mut out);
-    }
-    out.push_str("</tbody></table></div></section>");
+    append(&mut out, format_args!("</tr></thead><tbody>{rows}</tbody></table></div></section>"));
     out
 }
 
@@ -207,11 +197,12 @@ fn choices(windows: &[String], out: &mut String) {
     out.push_str("</fieldset>");
 }
 
-fn row(windows: &[String], shown: &Shown, line: &str, out: &mut String) {
+fn row(windows: &[String], shown: &Shown, line: &str) -> String {
+    let mut out = String::new();
     let token = &shown.status.token;
     let price = windows.iter().find_map(|window| price(&shown.results, window));
     append(
-        out,
+        &mut out,
         format_args!(
             "<tr><th scope=\"row\"><a class=\"mono\" href=\"/token/{}\" title=\"{}\">{}</a></th>\
              <td>{}</td><td>{line}</td>",
@@ -223,10 +214,11 @@ fn row(windows: &[String], shown: &Shown, line: &str, out: &mut String) {
     );
     for (_, field, kind) in COLUMNS {
         for (index, window) in windows.iter().enumerate() {
-            cell(index, number(&shown.results[window.as_str()][field]), kind, out);
+            cell(index, number(&shown.results[window.as_str()][field]), kind, &mut out);
         }
     }
     out.push_str("</tr>");
+    out
 }
 
 fn cell(window: usize, value: Option<f64>, kind: Kind, out: &mut String) {
@@ -292,11 +284,6 @@ mod tests {
         let out = table(&["<b>".to_owned()], &[(&shown, String::new())], 1);
         assert!(!out.contains("<script") && !out.contains("<b>"), "{out}");
         assert!(out.contains("title=\"&quot;&gt;&lt;script&gt;"));
-    }
-
-    #[test]
-    fn there_is_room_for_some_tokens_however_many_windows_there_are() {
-        assert_eq!((room(1), room(5), room(12), room(1_000)), (12, 12, 5, 5));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! a bounded number of points for a bounded number of tokens.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aggregator_sdk::windows::Windows;
 use serde_json::Value;
@@ -14,8 +14,9 @@ use super::markup::append;
 use super::tokens::number;
 use crate::metrics::history::SPAN;
 
-/// One point a second.
-const POINTS: usize = 300;
+/// Points are so far apart in time, and reach over the five minutes.
+const APART: Duration = Duration::from_secs(5);
+const POINTS: usize = 60;
 const WIDTH: f64 = 100.0;
 const HEIGHT: f64 = 24.0;
 
@@ -34,6 +35,9 @@ impl Trails {
         let Some(points) = self.seen.get_mut(token) else {
             return;
         };
+        if points.back().is_some_and(|(last, _)| at.duration_since(*last) < APART) {
+            return;
+        }
         if points.len() == POINTS {
             points.pop_front();
         }
@@ -72,7 +76,7 @@ pub(super) fn lengths(windows: &[String]) -> Vec<(String, f64)> {
     windows.iter().filter_map(length).collect()
 }
 
-/// Age in seconds and price, oldest first: what windows say until prices were seen, then those.
+/// Age in seconds and price, oldest first: what windows say until prices were seen, those, and the last price.
 fn points(windows: &[(String, f64)], results: &Value, seen: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let price = |window: &str, field: &str| number(&results[window][field]).filter(|price| *price > 0.0);
     let before = seen.first().map_or(0.0, |(age, _)| *age);
@@ -80,9 +84,7 @@ fn points(windows: &[(String, f64)], results: &Value, seen: &[(f64, f64)]) -> Ve
     let mut points: Vec<(f64, f64)> =
         starts.filter_map(|(name, length)| Some((*length, price(name, "start_price")?))).collect();
     points.extend(seen);
-    if seen.is_empty() {
-        points.extend(windows.iter().find_map(|(name, _)| Some((0.0, price(name, "end_price")?))));
-    }
+    points.extend(windows.iter().find_map(|(name, _)| Some((0.0, price(name, "end_price")?))));
     points.sort_by(|one, other| other.0.total_cmp(&one.0));
     points
 }
@@ -111,7 +113,7 @@ fn draw(points: &[(f64, f64)]) -> String {
         } else {
             HEIGHT / 2.0
         };
-        append(&mut out, format_args!("{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' }));
+        append(&mut out, format_args!("{}{x:.0} {y:.1}", if index == 0 { 'M' } else { 'L' }));
     }
     out.push_str("\"/></svg>");
     out
@@ -119,8 +121,6 @@ fn draw(points: &[(f64, f64)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
@@ -134,10 +134,11 @@ mod tests {
         });
         assert_eq!(points(&windows, &results, &[]), [(300.0, 1.0), (60.0, 2.0), (0.0, 3.0)]);
         let seen = [(100.0, 5.0), (1.0, 4.0)];
-        assert_eq!(points(&windows, &results, &seen), [(300.0, 1.0), (100.0, 5.0), (1.0, 4.0)]);
+        let all = [(300.0, 1.0), (100.0, 5.0), (1.0, 4.0), (0.0, 3.0)];
+        assert_eq!(points(&windows, &results, &seen), all);
         let line = draw(&points(&windows, &results, &[]));
         assert!(
-            line.contains("class=\"spark up\"") && line.contains("d=\"M0.0 22.0L80.0 12.0L100.0 2.0\""),
+            line.contains("class=\"spark up\"") && line.contains("d=\"M0 22.0L80 12.0L100 2.0\""),
             "{line}"
         );
         assert_eq!(draw(&[]), "");
