@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::WallClock;
 use crate::config::{Config, Partitioning};
-use crate::health::{Health, LEFT_OUT, Part};
+use crate::health::{Health, Part};
 use crate::http;
 use crate::kafka::{DeadLetterTopic, OutputTopic, Topics};
 use crate::layout::{self, Growth};
@@ -31,6 +31,7 @@ use crate::plugin::directory::{Directory, Watcher};
 use crate::plugin::workshop::Workshop;
 use crate::plugin::{Candidate, Loader};
 use crate::results::Ancestor;
+use crate::sampling;
 use crate::store::Store;
 use crate::swap::{self, Conductor, Records};
 use crate::terms::Terms;
@@ -42,8 +43,6 @@ const RUNTIME_THREADS: usize = 2;
 const WRITE_WITHIN: Duration = Duration::from_millis(3_500);
 /// How long giving the lease back may take at the end.
 const RELEASE_WITHIN: Duration = Duration::from_millis(500);
-/// How often rates are sampled and the store is asked whether it is there.
-const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the service could not start or ended; who must act is said by the exit code.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +160,7 @@ impl App {
         let serving = self.runtime.spawn(self.server.serve(async move {
             drop(http_ended.await);
         }));
-        let sampling = self.runtime.spawn(sample(self.pipeline.intake()));
+        let sampling = self.runtime.spawn(sampling::every_second(self.pipeline.intake()));
         let mut terms = Terms {
             config: &self.config,
             shared: &self.shared,
@@ -324,47 +323,4 @@ fn shared(
 
 fn names(plugins: &[Running]) -> Vec<&str> {
     plugins.iter().map(Running::name).collect()
-}
-
-/// Samples rates, and asks the store whether it is there.
-async fn sample(intake: Intake) {
-    let shared = intake.shared();
-    let mut tick = tokio::time::interval(SAMPLE_EVERY);
-    let mut growth = Growth::default();
-    loop {
-        tick.tick().await;
-        shared.metrics.sample();
-        let shards: Vec<u32> = shared.board.shards().into_keys().collect();
-        match shared.writing.store.forgotten(&shards).await {
-            Ok(forgotten) => {
-                shared.health.ok(Part::Redis, "");
-                if !forgotten.is_empty() {
-                    intake.probe(&forgotten);
-                }
-            }
-            Err(error) => shared.health.fail(Part::Redis, "", &error.to_string()),
-        }
-        write_left_out(&intake).await;
-        if let Err(error) = layout::complete(shared).await {
-            tracing::debug!(%error, "Layout not looked at");
-        }
-        if let Err(error) = growth.watch(shared).await {
-            tracing::debug!(%error, "Growth not noted");
-        }
-    }
-}
-
-/// Has everything written again when a key that was left out can be written.
-async fn write_left_out(intake: &Intake) {
-    let Shared { writing, health, .. } = &**intake.shared();
-    match writing.store.mended().await {
-        Ok(true) => {
-            health.clear(Part::Redis, LEFT_OUT);
-            if !intake.touch_all() {
-                writing.store.note_left_out();
-            }
-        }
-        Ok(false) => {}
-        Err(error) => health.fail(Part::Redis, LEFT_OUT, &error.to_string()),
-    }
 }

@@ -21,6 +21,7 @@ use crate::kafka::mock::MockBroker;
 use crate::plugin::catalog::{self, Lineup, Running};
 use crate::plugin::{Loader, Refusal, compile};
 use crate::store::Store;
+use crate::top::{self, Top};
 use crate::{demo, kafka, log};
 
 /// Exact sliding windows over token trades, computed by WebAssembly plugins.
@@ -46,6 +47,8 @@ enum Command {
     /// Compiles a component for the service, from standard input to standard output.
     #[command(name = compile::COMMAND, hide = true)]
     Compile,
+    /// Shows a running host in this terminal: health, numbers, partitions, plugins, tokens.
+    Top(Top),
     /// For authors of plugins: make, build, check, measure and deploy one.
     Plugin(Author),
     /// Writes the completions of this command line for a shell.
@@ -64,7 +67,8 @@ pub fn main() -> ExitCode {
         Some(Command::Check { connect }) => check(connect),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Compile) => return compile_component(),
-        Some(Command::Plugin(author)) => return author_plugin(author),
+        Some(Command::Plugin(author)) => return reported(author::run(author, settings)),
+        Some(Command::Top(top)) => return reported(top::run(top, || Ok(settings()?.http.port))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -221,14 +225,16 @@ fn completions(shell: Shell) -> Result<(), AppError> {
     say(String::from_utf8_lossy(&script).trim_end())
 }
 
-/// Does what an author of a plugin asks for, with the settings that a service here would have.
-fn author_plugin(author: Author) -> ExitCode {
-    let configure = || {
-        let map = environment().map_err(|error| Failure::Unusable(error.to_string()))?;
-        let (config, _) = parse(&map).map_err(|error| Failure::Unusable(error.to_string()))?;
-        Ok(config)
-    };
-    match author::run(author, configure) {
+/// The settings that a service here would have.
+fn settings() -> Result<Config, Failure> {
+    let map = environment().map_err(|error| Failure::Unusable(error.to_string()))?;
+    let (config, _) = parse(&map).map_err(|error| Failure::Unusable(error.to_string()))?;
+    Ok(config)
+}
+
+/// How a command ended that is not the service.
+fn reported(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say_error(&failure);

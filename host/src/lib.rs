@@ -3,7 +3,7 @@
 //! Start at [`cli`] and [`app`], then follow one trade: [`kafka`] reads it, [`pipeline`] carries it
 //! (its module page is the map), [`trade`] decodes it, [`plugin`] counts it, [`results`] writes it
 //! down, [`store`] keeps it, [`http`] shows it. [`swap`] replaces plugins meanwhile. [`author`] is for
-//! those who write one.
+//! those who write one, [`top`] for those who watch.
 
 pub mod app;
 pub mod author;
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod digest;
+pub mod figure;
 pub mod health;
 pub mod http;
 pub mod kafka;
@@ -23,8 +24,10 @@ pub mod metrics;
 pub mod pipeline;
 pub mod plugin;
 pub mod results;
+pub mod sampling;
 pub mod signals;
 pub mod store;
 pub mod swap;
 mod terms;
+pub mod top;
 pub mod trade;

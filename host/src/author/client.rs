@@ -21,7 +21,7 @@ const READ_LIMIT: Duration = Duration::from_secs(300);
 const MAX_ANSWER_BYTES: u64 = 8 << 20;
 
 /// A host, and what it may be told.
-pub(super) struct Client {
+pub(crate) struct Client {
     /// Host and port.
     authority: String,
     /// The admin token.
@@ -29,10 +29,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Takes a URL like `http://127.0.0.1:8081`.
-    pub(super) fn new(url: &str, token: Option<String>) -> Result<Self, Failure> {
+    /// Takes a URL like `http://127.0.0.1:8081`, which was given by this option.
+    pub(crate) fn new(option: &str, url: &str, token: Option<String>) -> Result<Self, Failure> {
         let unusable = |words: &str| {
-            Failure::Unusable(format!("--host {url}: {words}; it looks like http://127.0.0.1:8081"))
+            Failure::Unusable(format!("{option} {url}: {words}; it looks like http://127.0.0.1:8081"))
         };
         let Some(rest) = url.strip_prefix("http://") else {
             return Err(unusable("only http:// is spoken here; for a remote host open a tunnel to its port"));
@@ -57,13 +57,6 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Value, Failure> {
-        let unanswered = |error: std::io::Error| {
-            Failure::Unavailable(format!(
-                "{} does not answer: {error}; is the service running, and is this its METRICS_PORT?",
-                self.authority
-            ))
-        };
-        let mut stream = self.connect().map_err(unanswered)?;
         let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n", self.authority);
         if let Some(token) = &self.token {
             head += &format!("Authorization: Bearer {token}\r\n");
@@ -72,6 +65,26 @@ impl Client {
             head += &format!("{name}: {value}\r\n");
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        judge(&self.exchange(&head, body, READ_LIMIT)?)
+    }
+
+    /// Reads a path; gives status and body, whatever they are.
+    pub(crate) fn read(&self, path: &str, limit: Duration) -> Result<(u16, String), Failure> {
+        let head = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.authority);
+        let answer = self.exchange(&head, &[], limit)?;
+        let (status, body) = parts(&answer)?;
+        Ok((status, body.to_owned()))
+    }
+
+    /// Sends what a request consists of, and reads up to the end of the connection.
+    fn exchange(&self, head: &str, body: &[u8], limit: Duration) -> Result<String, Failure> {
+        let unanswered = |error: std::io::Error| {
+            Failure::Unavailable(format!(
+                "{} does not answer: {error}; is the service running, and is this its METRICS_PORT?",
+                self.authority
+            ))
+        };
+        let mut stream = self.connect(limit).map_err(unanswered)?;
         // Who refuses a request may answer before it has read the body: the answer says more than the error.
         let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
         let mut answer = Vec::new();
@@ -79,15 +92,15 @@ impl Client {
         if answer.is_empty() {
             sent.and(read.map(drop)).map_err(unanswered)?;
         }
-        judge(&String::from_utf8_lossy(&answer))
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    fn connect(&self) -> std::io::Result<TcpStream> {
+    fn connect(&self, limit: Duration) -> std::io::Result<TcpStream> {
         let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
         for address in self.authority.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
                 Ok(stream) => {
-                    stream.set_read_timeout(Some(READ_LIMIT))?;
+                    stream.set_read_timeout(Some(limit))?;
                     stream.set_write_timeout(Some(WRITE_LIMIT))?;
                     return Ok(stream);
                 }
@@ -102,15 +115,19 @@ fn has_blank(text: &str) -> bool {
     !text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Takes an answer apart.
-fn judge(answer: &str) -> Result<Value, Failure> {
-    let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
+/// Takes an answer apart: its status and its body.
+fn parts(answer: &str) -> Result<(u16, &str), Failure> {
+    let parts = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
         let status: u16 = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
         Some((status, body))
     });
-    let Some((status, body)) = parsed else {
-        return Err(Failure::Unavailable("the answer is not HTTP; is this the service's port?".to_owned()));
-    };
+    let strange = || Failure::Unavailable("the answer is not HTTP; is this the service's port?".to_owned());
+    parts.ok_or_else(strange)
+}
+
+/// Says what an answer means.
+fn judge(answer: &str) -> Result<Value, Failure> {
+    let (status, body) = parts(answer)?;
     let value: Value = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body.trim()));
     if (200..300).contains(&status) {
         return Ok(value);
@@ -139,11 +156,11 @@ mod tests {
     #[test]
     fn only_plain_addresses_are_hosts() {
         for url in ["https://a", "127.0.0.1:8081", "http://", "http://a/b", "http://u@a", "http://a b"] {
-            assert!(Client::new(url, None).is_err(), "{url}");
+            assert!(Client::new("--host", url, None).is_err(), "{url}");
         }
-        assert_eq!(Client::new("http://a:1/", None).ok().unwrap().authority, "a:1");
-        assert_eq!(Client::new("http://a", None).ok().unwrap().authority, "a:80");
-        assert!(Client::new("http://a", Some("x\r\ny".to_owned())).is_err());
+        assert_eq!(Client::new("--host", "http://a:1/", None).ok().unwrap().authority, "a:1");
+        assert_eq!(Client::new("--host", "http://a", None).ok().unwrap().authority, "a:80");
+        assert!(Client::new("--host", "http://a", Some("x\r\ny".to_owned())).is_err());
     }
 
     #[test]

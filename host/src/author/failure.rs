@@ -37,7 +37,7 @@ impl Failure {
     }
 
     /// A fault of this program or of the machine.
-    pub(super) fn internal(error: impl Display) -> Self {
+    pub(crate) fn internal(error: impl Display) -> Self {
         Self::Internal(error.to_string())
     }
 }

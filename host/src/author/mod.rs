@@ -27,6 +27,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::plugin::catalog::DEFAULT_COMPONENT;
+pub(crate) use client::Client;
 pub use failure::Failure;
 
 /// What an author asks for.

@@ -71,7 +71,7 @@ impl Host {
             Some(file) => Some(String::from_utf8_lossy(&workbench::read(file)?).trim().to_owned()),
             None => config.http.admin_token.as_ref().map(|token| token.expose().to_owned()),
         };
-        Client::new(&url, token)
+        Client::new("--host", &url, token)
     }
 }
 

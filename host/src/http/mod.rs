@@ -2,7 +2,9 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /` | the page: the busiest tokens and their windows |
+//! | `GET /` | the operator's page |
+//! | `GET /token/{address}` | the page of one token: all results of all plugins |
+//! | `GET /events`, `GET /token/{address}/events` | what changes of those pages, every second |
 //! | `GET /health` | 200 or 503: everything known about how the service is |
 //! | `GET /health/live` | 200, or 503 when a worker is wedged |
 //! | `GET /health/ready` | 200, or 503 with the reasons |
@@ -28,7 +30,6 @@
 
 mod body;
 mod connection;
-mod figure;
 mod guard;
 mod health;
 mod metrics;

@@ -30,6 +30,10 @@ pub(super) async fn performance(Extract(state): Extract<Arc<State>>) -> Json<Val
     let plugin_bytes: usize = shards.values().map(|shard| shard.memory_bytes).sum();
     let cells: usize = shards.values().map(|shard| shard.cells.len()).sum();
     let pressure = &state.metrics.pressure;
+    let recent = state.metrics.recent();
+    let (batch_s, write_s) = state.metrics.slowest_s();
+    // More than the largest bucket holds is no number.
+    let slowest_ms = |bound: Option<f64>| bound.filter(|bound| bound.is_finite()).map(|bound| bound * 1e3);
     Json(json!({
         "memory": {
             "heap_alloc_mb": mib(process.anonymous_bytes),
@@ -48,6 +52,12 @@ pub(super) async fn performance(Extract(state): Extract<Arc<State>>) -> Json<Val
             "backpressure": pressure.now().as_str(),
             "active_tokens": state.active_tokens(),
             "uptime_seconds": state.uptime().as_secs_f64(),
+        },
+        "latency": {
+            "batch_ms": recent.average_ms(|sample| sample.batch_seconds, |sample| sample.batches),
+            "batch_p99_at_most_ms": slowest_ms(batch_s),
+            "write_ms": recent.average_ms(|sample| sample.store_seconds, |sample| sample.store_calls),
+            "write_p99_at_most_ms": slowest_ms(write_s),
         },
         "tuning": tuning(&state.tuning),
         "maintenance": state.metrics.maintenance.counts(),

@@ -52,12 +52,15 @@ pub(super) struct Route {
 }
 
 const JSON: &str = "application/json";
+const HTML: &str = "text/html";
+const EVENTS: &str = "text/event-stream";
 const COMPONENT: &str = "application/wasm";
 const DIGEST: &[(&str, &str)] =
     &[(DIGEST_HEADER, "The component's SHA-256; where another one comes, nothing is done with it")];
 const NO_PLUGIN: (u16, &str) = (404, "There is no such plugin");
 const UNDER_WAY: (u16, &str) = (202, "It takes long and goes on");
 const CONFLICT: (u16, &str) = (409, "Something else must be done first; the hint says what");
+const FULL: (u16, &str) = (503, "Too many pages are open");
 /// What a change of a plugin may come to.
 const ORDERED: &[(u16, &str)] = &[UNDER_WAY, NO_PLUGIN, CONFLICT, (503, "Other changes come first")];
 /// The same where something is sent along.
@@ -176,7 +179,33 @@ fn performance_routes() -> Vec<Route> {
 /// What comes of trades, for people and programs.
 fn results() -> Vec<Route> {
     vec![
-        Route { gives: "text/html", ..read("/", get(page::page), "The operator's page.") },
+        Route { gives: HTML, ..read("/", get(page::page), "The operator's page.") },
+        Route {
+            gives: EVENTS,
+            statuses: &[FULL],
+            ..read(
+                "/events",
+                get(page::overview_events),
+                "What changes of the operator's page, every second.",
+            )
+        },
+        Route {
+            gives: HTML,
+            statuses: &[
+                (404, "No results of this token; the page says so"),
+                (503, "The store does not answer; the page says so"),
+            ],
+            ..read("/token/{address}", get(page::token_page), "All results of one token as a page.")
+        },
+        Route {
+            gives: EVENTS,
+            statuses: &[FULL],
+            ..read(
+                "/token/{address}/events",
+                get(page::token_events),
+                "What changes of a token's page, every second.",
+            )
+        },
         Route {
             query: &[
                 ("sort", "trades (default), last_trade or token"),

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::connection::{GuardedListener, Peer};
+use super::page::Streams;
 use super::routes;
 use super::state::State;
 use crate::config;
@@ -33,6 +35,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     routes: Router,
+    streams: Arc<Streams>,
 }
 
 impl Server {
@@ -45,8 +48,9 @@ impl Server {
         let failed = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let streams = Arc::clone(&state.streams);
         let routes = routes::router(config, state);
-        Ok(Self { listener, address, routes })
+        Ok(Self { listener, address, routes, streams })
     }
 
     /// Where it listens, with the port that was given where any was asked for.
@@ -59,8 +63,11 @@ impl Server {
     /// under way come to their end.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let (ending, asked) = oneshot::channel();
+        let streams = self.streams;
         let shutdown = async move {
             shutdown.await;
+            // They have no end of their own.
+            streams.end();
             if ending.send(()).is_err() {
                 tracing::debug!("HTTP server had ended before it was asked to");
             }

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::page::{Page, Streams};
 use super::plugins::Plugins;
 use super::problem::Problem;
 use crate::clock::WallClock;
+use crate::config::Partitioning;
 use crate::health::Health;
 use crate::maintenance::Requests;
 use crate::metrics::Metrics;
@@ -47,6 +49,8 @@ pub struct State {
     /// How the results of the plugins look that run now.
     pub(super) shapes: Shapes,
     pub(super) workers: usize,
+    /// How partitions and shards belong together.
+    pub(super) partitioning: Partitioning,
     pub(super) tuning: Arc<Tuning>,
     /// Tokens that lack trades.
     pub(super) evictions: Arc<Evictions>,
@@ -64,6 +68,10 @@ pub struct State {
     pub(super) scrape: Mutex<()>,
     pub(super) listing: LiveTokens,
     pub(super) listings: Arc<Semaphore>,
+    /// What the operator's page keeps between two drawings.
+    pub(super) page: Page,
+    /// The streams that keep pages fresh.
+    pub(super) streams: Arc<Streams>,
 }
 
 /// How one plugin's results look: their key, and the order of what is inside.
@@ -110,6 +118,7 @@ impl State {
             clock: Arc::clone(&shared.clock),
             shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),
             workers: shared.layout.workers,
+            partitioning: shared.layout.partitioning,
             tuning: Arc::clone(&shared.tuning),
             evictions: Arc::clone(&shared.evictions),
             giving_back: None,
@@ -120,6 +129,8 @@ impl State {
             scrape: Mutex::new(()),
             listing: Arc::new(move |limit, sort| intake.tokens(limit, sort)),
             listings: Arc::new(Semaphore::new(LISTINGS)),
+            page: Page::default(),
+            streams: Arc::default(),
         })
     }
 

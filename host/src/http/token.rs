@@ -19,7 +19,7 @@ use crate::clock::rfc3339;
 use crate::store::{Action, StoreError, TokenResults};
 
 /// No trade with a longer address is taken.
-const ADDRESS_BYTES: usize = 128;
+pub(super) const ADDRESS_BYTES: usize = 128;
 
 /// The answer.
 #[derive(Serialize)]

@@ -5,6 +5,7 @@
 
 mod ancestor;
 mod checkpoints;
+pub mod history;
 mod maintenance;
 mod observed;
 mod open_metrics;
@@ -13,6 +14,7 @@ mod plugins;
 pub mod pressure;
 mod process;
 mod rates;
+mod tail;
 
 use std::time::{Duration, Instant};
 
@@ -31,8 +33,10 @@ pub use rates::{Rates, Recent, Snapshot};
 
 use crate::trade::Reason;
 use checkpoints::{CheckpointNumbers, Regressions};
+use history::History;
 use observed::ObservedGauges;
 use pressure::Pressure;
+use tail::Tail;
 
 /// All numbers of the service.
 pub struct Metrics {
@@ -75,6 +79,10 @@ pub struct Metrics {
     pub plugin_events: PluginEvents,
     ancestor: ancestor::Ancestor,
     rates: Rates,
+    /// The last minutes.
+    pub history: History,
+    batch_tail: Tail,
+    store_tail: Tail,
     /// How busy the workers are.
     pub pressure: Pressure,
     log_lines_lost: IntCounter,
@@ -173,6 +181,9 @@ impl Metrics {
             plugin_events: PluginEvents::new(&make)?,
             ancestor: ancestor::Ancestor::new(&make)?,
             rates: Rates::default(),
+            history: History::default(),
+            batch_tail: Tail::default(),
+            store_tail: Tail::default(),
             pressure: Pressure::default(),
             log_lines_lost: make
                 .counter("aggregator_log_lines_lost_total", "Log lines that could not be written")?,
@@ -230,10 +241,14 @@ impl Metrics {
         self.regressions.note();
     }
 
-    /// Remembers the counters for the rates over the last seconds; called once a second.
-    pub fn sample(&self) {
-        self.pressure.sample(Instant::now());
-        self.rates.push(Snapshot {
+    /// Remembers the counters for the rates over the last seconds, and for the charts; called once a second.
+    /// `lag` is how many records are not yet aggregated and written.
+    pub fn sample(&self, lag: u64) {
+        let at = Instant::now();
+        self.pressure.sample(at);
+        self.batch_tail.sample(&self.batch_seconds);
+        self.store_tail.sample(&self.store_seconds);
+        let now = Snapshot {
             trades: self.trades.get(),
             batches: self.batches.get(),
             batch_seconds: self.batch_seconds.get_sample_sum(),
@@ -243,7 +258,14 @@ impl Metrics {
             store_calls: self.store_calls.get(),
             store_errors: self.store_errors.get(),
             store_seconds: self.store_seconds.get_sample_sum(),
-        });
+        };
+        self.history.push(at, now, lag);
+        self.rates.push(now);
+    }
+
+    /// The seconds that 99 of 100 batches, and 99 of 100 calls of the store, of the last 10 s did not exceed.
+    pub fn slowest_s(&self) -> (Option<f64>, Option<f64>) {
+        (self.batch_tail.bound_s(), self.store_tail.bound_s())
     }
 
     /// Rates and averages over the last seconds.
@@ -287,7 +309,7 @@ mod tests {
     fn every_name_of_the_contract_is_on_the_page() {
         let metrics = Metrics::new().unwrap();
         metrics.trades.inc_by(3);
-        metrics.sample();
+        metrics.sample(0);
         let observed = Observed {
             lag: vec![(2, 7)],
             source_lag: Vec::new(),

@@ -35,7 +35,9 @@ impl Backpressure {
         }
     }
 
-    fn of(busy: f64) -> Self {
+    /// What a share of its time that a worker is busy means.
+    #[must_use]
+    pub fn of(busy: f64) -> Self {
         match busy {
             HIGH.. => Self::High,
             LOW.. => Self::Low,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::batch::Progress;
+use super::cost::Cost;
 
 /// What is known of a partition.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +69,8 @@ pub struct CellStatus {
     pub state: &'static str,
     /// Its linear memory.
     pub memory_bytes: usize,
+    /// What its calls have cost since it was made.
+    pub cost: Cost,
     /// Its last failure.
     pub fault: Option<String>,
 }

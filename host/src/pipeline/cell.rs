@@ -7,11 +7,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::batch::{Feed, Mark, Progress, SourceMarks};
 use super::catch_up::Lag;
 use super::cell_clock::{CellClock, Now};
 use super::checkpoint::Job;
+use super::cost::Cost;
 use super::moved::Moved;
 use super::page::StatePage;
 use super::recovery::Recovery;
@@ -108,6 +110,8 @@ pub struct Cell {
     pub(super) settled: bool,
     /// Its state is being carried to a new version.
     pub(super) giving: bool,
+    /// What its calls cost.
+    pub(super) cost: Cost,
     /// None while the plugin has failed.
     pub(super) instance: Option<Box<dyn Instance>>,
     /// It is to take another cell's place; until then its rows are drained apart.
@@ -146,6 +150,7 @@ impl Cell {
             giving: false,
             apart: false,
             lean_bytes: instance.memory_bytes(),
+            cost: Cost::default(),
             instance: Some(instance),
             written: Vec::new(),
             known: Vec::new(),
@@ -272,7 +277,9 @@ impl Cell {
             wallet_hashes: columns.wallet_hashes,
             tx_hashes: text_column(columns.tx_hashes),
         };
+        let began = Instant::now();
         let processed = instance.process(batch);
+        self.cost.processed(columns.numbers.len(), began);
         processed.map_err(|error| self.fail(error, tokens)).is_ok()
     }
 
@@ -342,7 +349,10 @@ impl Cell {
     /// Gives changed rows at T, checked against the schema; none while T is unknown.
     pub fn flush(&mut self, clock_ms: i64, max_rows: u32, tokens: &mut Tokens) -> Option<Table> {
         let instance = self.instance.as_mut()?;
-        let flushed = instance.flush(clock_ms, max_rows).and_then(|table| {
+        let began = Instant::now();
+        let flushed = instance.flush(clock_ms, max_rows);
+        self.cost.flushed(flushed.as_ref().map_or(0, |table| table.tokens.len()), began);
+        let flushed = flushed.and_then(|table| {
             let unknown = |number: &&u32| self.known.get(**number as usize) != Some(&Knowledge::Known);
             let words = match self.running.schema.check(&table) {
                 Err(error) => error.to_string(),

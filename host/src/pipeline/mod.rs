@@ -19,6 +19,7 @@ mod cell;
 mod cell_clock;
 mod checkpoint;
 pub mod comparison;
+pub mod cost;
 pub mod evictions;
 mod flush;
 pub mod ground;

@@ -109,6 +109,7 @@ fn cell_status(cell: &Cell) -> CellStatus {
         digest: Arc::clone(&cell.running.digest),
         state,
         memory_bytes: cell.memory_bytes(),
+        cost: cell.cost,
         fault: cell.recovery.fault().map(ToString::to_string),
     }
 }

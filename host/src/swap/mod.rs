@@ -27,7 +27,7 @@ use crate::plugin::workshop::Workshop;
 use crate::plugin::{Candidate, Refusal};
 use conductor::Work;
 pub use records::Records;
-pub use status::{Kind, PluginStatus, Swap, TrialStatus};
+pub use status::{Kind, Phases, PluginStatus, Swap, TrialStatus};
 
 /// How many orders wait.
 const ORDERS: usize = 16;

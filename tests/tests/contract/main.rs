@@ -11,6 +11,7 @@ mod harness;
 mod http;
 mod kafka_output;
 mod live;
+mod page;
 mod plugins;
 mod plugins_http;
 mod rebalance;

@@ -1,8 +1,35 @@
-//! Text that is safe in HTML and in an address.
+//! Text that is safe in HTML and in an address, and short ways to write markup.
 //!
 //! Invariant: what [`escaped`] writes can neither open a tag nor end an attribute in double quotes.
 
 use std::fmt::{self, Display, Formatter, Write};
+
+/// Appends formatted text.
+pub(super) fn append(out: &mut String, text: fmt::Arguments<'_>) {
+    // A string takes everything.
+    out.write_fmt(text).ok();
+}
+
+/// Puts rows together as long as they fit into so many bytes; says how many they are.
+pub(super) fn fitting(rows: impl Iterator<Item = String>, most: usize) -> (String, usize) {
+    let (mut out, mut shown) = (String::new(), 0);
+    for row in rows {
+        if out.len() + row.len() > most {
+            break;
+        }
+        out.push_str(&row);
+        shown += 1;
+    }
+    (out, shown)
+}
+
+/// Shows the beginning of a text that may be long.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
 
 /// Shows a text so that a browser takes it as text.
 pub(super) fn escaped(text: &str) -> impl Display {
@@ -59,6 +86,14 @@ mod tests {
     fn nothing_that_html_means_survives() {
         let shown = escaped("<b a=\"1\" b='2'>&\u{202e}\n").to_string();
         assert_eq!(shown, "&lt;b a=&quot;1&quot; b=&#39;2&#39;&gt;&amp;��");
+    }
+
+    #[test]
+    fn rows_are_taken_as_long_as_they_fit() {
+        let rows = || ["123", "45", "6"].into_iter().map(str::to_owned);
+        assert_eq!(fitting(rows(), 5), ("12345".to_owned(), 2));
+        assert_eq!(fitting(rows(), 2), (String::new(), 0));
+        assert_eq!((cut("äöü", 2), cut("äöü", 3)), ("äö…".to_owned(), "äöü".to_owned()));
     }
 
     #[test]

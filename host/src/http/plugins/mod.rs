@@ -70,7 +70,7 @@ impl Plugins {
     }
 
     /// How each is, by name.
-    fn statuses(&self) -> Vec<PluginStatus> {
+    pub(in crate::http) fn statuses(&self) -> Vec<PluginStatus> {
         match &self.control {
             Some(control) => control.orders.plugins().into_values().collect(),
             None => (self.running)().iter().map(PluginStatus::of).collect(),

@@ -13,6 +13,7 @@ use super::named;
 use crate::http::State;
 use crate::http::problem::Problem;
 use crate::pipeline::board::CellStatus;
+use crate::pipeline::cost::Cost;
 use crate::plugin::canonical;
 use crate::swap::PluginStatus;
 
@@ -60,12 +61,28 @@ fn shown(state: &State, status: &PluginStatus) -> Value {
         .map(|(shard, cell)| (shard, cell.clone()))
         .collect();
     let memory_bytes: usize = cells.iter().map(|(_, cell)| cell.memory_bytes).sum();
+    let cost = |hidden: bool| {
+        let counted = cells.iter().filter(|(_, cell)| (cell.state == "hidden") == hidden);
+        shown_cost(counted.fold(Cost::default(), |sum, (_, cell)| sum.and(&cell.cost)))
+    };
+    let (running, hidden) = (cost(false), cost(true));
     let cells: Vec<Value> = cells.iter().map(|(shard, cell)| shown_cell(*shard, cell)).collect();
     let mut shown = json!(status);
     shown["cells"] = json!(cells);
     shown["memory_bytes"] = json!(memory_bytes);
+    shown["cost"] = json!({ "running": running, "hidden": hidden });
     shown["counts"] = json!(state.metrics.plugin_events.counts(&status.name));
     shown
+}
+
+/// Time in the plugin's calls, since its cells were made.
+fn shown_cost(cost: Cost) -> Value {
+    json!({
+        "trades": cost.trades,
+        "ns_per_trade": cost.ns_per_trade(),
+        "rows": cost.rows,
+        "ns_per_row": cost.ns_per_row(),
+    })
 }
 
 fn shown_cell(shard: u32, cell: &CellStatus) -> Value {

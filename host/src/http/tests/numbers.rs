@@ -44,13 +44,13 @@ fn the_ancestors_groups_have_true_values() {
     metrics.trades.inc_by(30);
     metrics.batch(Duration::from_millis(4));
     metrics.store_call(Duration::from_millis(2), true);
-    metrics.sample();
+    metrics.sample(0);
     metrics.trades.inc_by(10);
     metrics.flush(Duration::from_micros(500));
     metrics.rows_written.inc_by(5);
     metrics.batch(Duration::from_millis(6));
     metrics.store_call(Duration::from_millis(3), false);
-    metrics.sample();
+    metrics.sample(0);
     let json = running.get("/metrics/json").json();
     let trades = &json["trade_processing"];
     assert_eq!((&trades["total_processed"], &trades["avg_processing_time"]), (&40.into(), &6_000_000.into()));
