@@ -15,7 +15,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::app::{App, AppError};
-use crate::author::{self, Author, Failure};
+use crate::author::{self, Author, Failure, Tap};
 use crate::config::{self, Config, Warning};
 use crate::kafka::mock::MockBroker;
 use crate::plugin::catalog::{self, Lineup, Running};
@@ -48,6 +48,8 @@ enum Command {
     Compile,
     /// For authors of plugins: make, build, check, measure and deploy one.
     Plugin(Author),
+    /// Shows or records live trades of a running host.
+    Tap(Tap),
     /// Writes the completions of this command line for a shell.
     Completions {
         /// The shell, for example bash.
@@ -64,7 +66,8 @@ pub fn main() -> ExitCode {
         Some(Command::Check { connect }) => check(connect),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Compile) => return compile_component(),
-        Some(Command::Plugin(author)) => return author_plugin(author),
+        Some(Command::Plugin(author)) => return done(author::run(author, settings)),
+        Some(Command::Tap(tap)) => return done(settings().and_then(|config| tap.run(&config))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -221,14 +224,16 @@ fn completions(shell: Shell) -> Result<(), AppError> {
     say(String::from_utf8_lossy(&script).trim_end())
 }
 
-/// Does what an author of a plugin asks for, with the settings that a service here would have.
-fn author_plugin(author: Author) -> ExitCode {
-    let configure = || {
-        let map = environment().map_err(|error| Failure::Unusable(error.to_string()))?;
-        let (config, _) = parse(&map).map_err(|error| Failure::Unusable(error.to_string()))?;
-        Ok(config)
-    };
-    match author::run(author, configure) {
+/// The settings that a service here would have, for those who write or watch plugins.
+fn settings() -> Result<Config, Failure> {
+    let map = environment().map_err(|error| Failure::Unusable(error.to_string()))?;
+    let (config, _) = parse(&map).map_err(|error| Failure::Unusable(error.to_string()))?;
+    Ok(config)
+}
+
+/// What a command of theirs came to.
+fn done(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say_error(&failure);

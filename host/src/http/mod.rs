@@ -11,6 +11,7 @@
 //! | `GET /performance`, `POST /performance/optimize/{throughput,latency,balanced}` | how hard it works, and what matters most |
 //! | `GET /tokens?sort=trades\|last_trade\|token&limit=N` | tokens that are alive |
 //! | `GET /tokens/{address}` | all results of one token, as last flushed |
+//! | `GET /tap?of=trades\|results\|all&rate=N&token=ADDRESS` | live trades and results, as long as somebody listens |
 //! | `GET /partitions` | where each partition and each shard stands |
 //! | `GET /rejections` | the last rejected records, latest first |
 //! | `GET /plugins`, `GET /plugins/{name}`, `GET /plugins/{name}/config` | how plugins are |
@@ -42,6 +43,7 @@ mod routes;
 mod server;
 mod shield;
 mod state;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod token;
