@@ -17,7 +17,7 @@ use crate::config::{Config, Partitioning};
 use crate::health::{Health, Part};
 use crate::http;
 use crate::kafka::{DeadLetterTopic, OutputTopic, Topics};
-use crate::layout::{self, Growth};
+use crate::layout;
 use crate::lease::LeaseKeeper;
 use crate::maintenance::{self, Maintenance};
 use crate::metrics::Metrics;

@@ -15,7 +15,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::app::{App, AppError};
-use crate::author::{self, Author, Failure};
+use crate::author::{self, Author, Failure, Tap};
 use crate::config::{self, Config, Warning};
 use crate::kafka::mock::MockBroker;
 use crate::plugin::catalog::{self, Lineup, Running};
@@ -51,6 +51,8 @@ enum Command {
     Top(Top),
     /// For authors of plugins: make, build, check, measure and deploy one.
     Plugin(Author),
+    /// Shows or records live trades of a running host.
+    Tap(Tap),
     /// Writes the completions of this command line for a shell.
     Completions {
         /// The shell, for example bash.
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Some(Command::Compile) => return compile_component(),
         Some(Command::Plugin(author)) => return reported(author::run(author, settings)),
         Some(Command::Top(top)) => return reported(top::run(top, || Ok(settings()?.http.port))),
+        Some(Command::Tap(tap)) => return reported(settings().and_then(|config| tap.run(&config))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

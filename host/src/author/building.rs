@@ -1,6 +1,6 @@
-//! `aggregator plugin build`: the component of a crate, by cargo, and what its bytes tell.
+//! `aggregator plugin build`: the component of a folder, by its manifest or by cargo, and what its bytes tell.
 //!
-//! Invariant: the file is the one that cargo names, never one that is guessed.
+//! Invariant: the file is the one that cargo or the manifest names, never one that is guessed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::manifest::{self, Manifest};
 use super::workbench;
 use crate::digest;
 use crate::plugin::{Outline, outline};
@@ -18,10 +19,10 @@ use crate::plugin::{Outline, outline};
 /// What plugins are built for.
 pub(super) const TARGET: &str = "wasm32-wasip2";
 
-/// Builds a plugin's crate.
+/// Builds a plugin.
 #[derive(Debug, Args)]
 pub(super) struct Build {
-    /// The crate's directory.
+    /// The plugin's directory.
     #[arg(default_value = ".")]
     directory: PathBuf,
 }
@@ -71,14 +72,22 @@ impl Build {
     }
 }
 
-/// Builds the crate in a directory. What cargo has to say goes to standard error.
+/// Builds the plugin in a directory. What the programs have to say goes to standard error.
 pub(super) fn build(directory: &Path) -> Result<Built, Failure> {
+    if let Some(manifest) = Manifest::read(directory)? {
+        return Built::of(manifest.build(directory)?);
+    }
     if !directory.join("Cargo.toml").exists() {
         return Err(Failure::Unusable(format!(
-            "there is no Cargo.toml in {}; aggregator plugin new makes a crate",
+            "there is no Cargo.toml and no {} in {}; aggregator plugin new makes a plugin",
+            manifest::FILE,
             directory.display()
         )));
     }
+    build_crate(directory)
+}
+
+fn build_crate(directory: &Path) -> Result<Built, Failure> {
     let output = Command::new("cargo")
         .current_dir(directory)
         .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])

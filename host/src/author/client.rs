@@ -3,7 +3,7 @@
 //! Not for hosts behind TLS: the service itself speaks none; whoever put a proxy before it has better tools.
 //! Invariant: no request hangs, and no answer grows without bound.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// How long the host may think: it compiles, carries state over and swaps before it answers.
 const READ_LIMIT: Duration = Duration::from_secs(300);
+/// How long an answer that goes on may be silent: a host sends something every 5 s.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// The longest head of an answer.
+const MAX_HEAD_BYTES: u64 = 64 << 10;
 /// The longest answer.
 const MAX_ANSWER_BYTES: u64 = 8 << 20;
 
@@ -57,33 +61,20 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Value, Failure> {
-        let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n", self.authority);
-        if let Some(token) = &self.token {
-            head += &format!("Authorization: Bearer {token}\r\n");
-        }
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        let head = self.head(method, path, headers, body.len());
         judge(&self.exchange(&head, body, READ_LIMIT)?)
     }
 
     /// Reads a path; gives status and body, whatever they are.
     pub(crate) fn read(&self, path: &str, limit: Duration) -> Result<(u16, String), Failure> {
-        let head = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.authority);
-        let answer = self.exchange(&head, &[], limit)?;
+        let answer = self.exchange(&self.head("GET", path, &[], 0), &[], limit)?;
         let (status, body) = parts(&answer)?;
         Ok((status, body.to_owned()))
     }
 
     /// Sends what a request consists of, and reads up to the end of the connection.
     fn exchange(&self, head: &str, body: &[u8], limit: Duration) -> Result<String, Failure> {
-        let unanswered = |error: std::io::Error| {
-            Failure::Unavailable(format!(
-                "{} does not answer: {error}; is the service running, and is this its METRICS_PORT?",
-                self.authority
-            ))
-        };
+        let unanswered = |error| self.unanswered(&error);
         let mut stream = self.connect(limit).map_err(unanswered)?;
         // Who refuses a request may answer before it has read the body: the answer says more than the error.
         let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
@@ -93,6 +84,49 @@ impl Client {
             sent.and(read.map(drop)).map_err(unanswered)?;
         }
         Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// Asks for an answer that goes on; gives its lines as they come.
+    pub(super) fn listen(&self, path: &str) -> Result<impl BufRead, Failure> {
+        let unanswered = |error| self.unanswered(&error);
+        let mut stream = self.connect(READ_LIMIT).map_err(unanswered)?;
+        stream.set_read_timeout(Some(SILENCE_LIMIT)).map_err(unanswered)?;
+        stream.write_all(self.head("GET", path, &[], 0).as_bytes()).map_err(unanswered)?;
+        let mut lines = BufReader::new(stream);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let read =
+                lines.by_ref().take(MAX_HEAD_BYTES).read_until(b'\n', &mut head).map_err(unanswered)?;
+            if read == 0 || head.len() as u64 > MAX_HEAD_BYTES {
+                break;
+            }
+        }
+        if head.starts_with(b"HTTP/1.0 200") || head.starts_with(b"HTTP/1.1 200") {
+            return Ok(lines);
+        }
+        lines.take(MAX_HEAD_BYTES).read_to_end(&mut head).map_err(unanswered)?;
+        match judge(&String::from_utf8_lossy(&head)) {
+            Err(failure) => Err(failure),
+            Ok(_) => Err(Failure::Unavailable("the answer is none that goes on".to_owned())),
+        }
+    }
+
+    fn unanswered(&self, error: &std::io::Error) -> Failure {
+        Failure::Unavailable(format!(
+            "{} does not answer: {error}; is the service running, and is this its METRICS_PORT?",
+            self.authority
+        ))
+    }
+
+    fn head(&self, method: &str, path: &str, headers: &[(&str, &str)], body_bytes: usize) -> String {
+        let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n", self.authority);
+        if let Some(token) = &self.token {
+            head += &format!("Authorization: Bearer {token}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head + &format!("Content-Length: {body_bytes}\r\n\r\n")
     }
 
     fn connect(&self, limit: Duration) -> std::io::Result<TcpStream> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::building::TARGET;
 use super::failure::Failure;
+use super::manifest::{self, Manifest};
 use crate::config::Config;
 use crate::plugin::catalog::{DEFAULT_COMPONENT, DEFAULT_NAME};
 use crate::plugin::{CONTRACT_VERSION, Loader};
@@ -71,23 +72,44 @@ impl fmt::Display for Report {
 
 impl Doctor {
     pub(super) fn run(&self, config: &Config) -> Result<Report, Failure> {
-        if self.fix && target().is_err() {
+        let manifest = Manifest::read(Path::new("."))?;
+        if self.fix && manifest.is_none() && target().is_err() {
             said(Command::new("rustup").args(["target", "add", TARGET]))
                 .map_err(|words| Failure::Unavailable(format!("rustup target add {TARGET}: {words}")))?;
         }
-        let findings = vec![
-            Finding::of(
-                "cargo",
-                said(Command::new("cargo").arg("--version")),
-                "install Rust: https://rustup.rs",
-            ),
-            Finding::of("rustc", rustc(), &format!("rustup update; the SDK needs Rust {}", needed())),
-            Finding::of("target", target(), &format!("rustup target add {TARGET}")),
+        let mut findings = match &manifest {
+            Some(manifest) => manifest.programs().into_iter().map(program).collect(),
+            None => rust(),
+        };
+        findings.extend([
             Finding::of("engine", engine(config), "the words beside it say what; it is the service's own"),
             Finding::of("contract", Ok(format!("{CONTRACT_VERSION}, and everything since 0.1.0")), ""),
-        ];
+        ]);
         Ok(Report { findings })
     }
+}
+
+/// What a plugin in Rust needs.
+fn rust() -> Vec<Finding> {
+    vec![
+        Finding::of("cargo", said(Command::new("cargo").arg("--version")), "install Rust: https://rustup.rs"),
+        Finding::of("rustc", rustc(), &format!("rustup update; the SDK needs Rust {}", needed())),
+        Finding::of("target", target(), &format!("rustup target add {TARGET}")),
+    ]
+}
+
+/// What the manifest of this folder needs.
+fn program(name: &str) -> Finding {
+    // Not every program knows the question; it is there all the same.
+    let found = match Command::new(name).arg("--version").stdin(Stdio::null()).output() {
+        Err(error) => Err(format!("{name}: {error}")),
+        Ok(said) if said.status.success() => Ok(format!(
+            "{name}: {}",
+            String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default()
+        )),
+        Ok(_) => Ok(name.to_owned()),
+    };
+    Finding::of("program", found, &format!("install {name}: {} runs it", manifest::FILE))
 }
 
 /// Runs a program; gives the first line that it says.

@@ -10,10 +10,13 @@ mod client;
 mod doctor;
 mod failure;
 mod inspect;
+mod languages;
+mod manifest;
 mod new;
 pub mod on_engine;
 mod recorded;
 mod remote;
+mod tap;
 mod testing;
 mod watch;
 mod workbench;
@@ -29,6 +32,7 @@ use crate::config::Config;
 use crate::plugin::catalog::DEFAULT_COMPONENT;
 pub(crate) use client::Client;
 pub use failure::Failure;
+pub use tap::Tap;
 
 /// What an author asks for.
 #[derive(Debug, Args)]
@@ -42,9 +46,9 @@ pub struct Author {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes a crate for a new plugin.
+    /// Makes a folder for a new plugin.
     New(new::New),
-    /// Builds a plugin's crate and shows what came of it.
+    /// Builds a plugin and shows what came of it.
     Build(building::Build),
     /// Shows what a component says of itself.
     Inspect(inspect::Inspect),

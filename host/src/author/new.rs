@@ -1,7 +1,7 @@
-//! `aggregator plugin new`: a crate that builds, passes its tests, and waits for a metric.
+//! `aggregator plugin new`: a folder that builds, passes its tests, and waits for a metric.
 //!
-//! The templates are part of the binary. Invariant: nothing that exists is written over, and what is made is a
-//! workspace of its own, so that it may lie anywhere, in this checkout too.
+//! The templates are part of the binary. Invariant: nothing that exists is written over, and what is made stands on its
+//! own (a crate is a workspace), so that it may lie anywhere, in this checkout too.
 
 use std::fmt;
 use std::fs;
@@ -11,14 +11,16 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::languages;
+use crate::plugin::CONTRACT_VERSION;
 
 /// Where this binary was built; the SDK lies beside it.
 const BUILT_FROM: &str = env!("CARGO_MANIFEST_DIR");
 /// The toolchain that this binary was built with, which plugins are built with, too.
 const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
 
-/// A file of a template, with its place in the crate.
-type File = (&'static str, &'static str);
+/// A file of a template, with its place in the folder.
+pub(super) type File = (&'static str, &'static str);
 
 const SHARED: [File; 3] = [
     ("Cargo.toml", include_str!("templates/shared/Cargo.toml.txt")),
@@ -35,6 +37,21 @@ const RAW: [File; 2] = [
     ("tests/laws.rs", include_str!("templates/raw/laws.rs")),
 ];
 
+/// What it is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    /// The fastest, and the only one with the raw level.
+    Rust,
+    /// A trade costs about twice what it costs in Rust.
+    Go,
+    /// On QuickJS: a trade costs about a hundred times what it costs in Rust.
+    #[value(alias = "js")]
+    Javascript,
+    /// On CPython: large, slow to compile, and a trade costs some hundred times what it costs in Rust.
+    #[value(alias = "py")]
+    Python,
+}
+
 /// What kind of plugin it becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Template {
@@ -44,33 +61,43 @@ enum Template {
     Raw,
 }
 
-/// Makes a crate for a new plugin.
+/// Makes a folder for a new plugin.
 #[derive(Debug, Args)]
 pub(super) struct New {
     /// The plugin's name, which becomes its directory: a-z, 0-9, - and _, beginning with a letter.
     name: String,
-    /// What kind of plugin it becomes.
+    /// What it is written in.
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    language: Language,
+    /// What kind of plugin it becomes; for Rust.
     #[arg(long, value_enum, default_value_t = Template::Pane)]
     template: Template,
-    /// Where the SDK lies. Without it: the checkout that this binary was built from, where that is here, and else
+    /// Where the SDK lies; for Rust. Without it: the checkout that this binary was built from, where that is here, and else
     /// the published SDK of this version.
     #[arg(long)]
     sdk: Option<PathBuf>,
 }
 
-/// The crate that was made.
+/// The folder that was made.
 #[derive(Serialize)]
 pub(super) struct Made {
     directory: String,
     files: Vec<&'static str>,
-    sdk: String,
+    /// What the crate depends on; other languages have their SDK in the folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sdk: Option<String>,
+    /// Where the metric is written.
+    metric: &'static str,
 }
 
 impl fmt::Display for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.directory, self.files.join(", "))?;
-        writeln!(f, "SDK: {}", self.sdk)?;
-        write!(f, "Next: cd {}, write the metric in src/lib.rs, then: aggregator plugin test", self.directory)
+        if let Some(sdk) = &self.sdk {
+            writeln!(f, "SDK: {sdk}")?;
+        }
+        let Self { directory, metric, .. } = self;
+        write!(f, "Next: cd {directory}, write the metric in {metric}, then: aggregator plugin test")
     }
 }
 
@@ -78,23 +105,44 @@ impl New {
     pub(super) fn run(&self) -> Result<Made, Failure> {
         check_name(&self.name)?;
         let directory = PathBuf::from(&self.name);
-        let dependency = self.dependency()?;
+        let (own, sdk) = self.files()?;
         fs::create_dir(&directory).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 Failure::Unusable(format!("{} exists; choose another name or remove it", self.name))
             }
             _ => unwritable(&directory, &error),
         })?;
-        let own = match self.template {
-            Template::Pane => PANE,
-            Template::Raw => RAW,
-        };
         let mut files = Vec::new();
-        for (path, text) in SHARED.into_iter().chain([TRADES]).chain(own) {
-            self.write(&directory.join(path), text, &dependency)?;
+        for &(path, text) in own.iter().chain([&TRADES]) {
+            self.write(&directory.join(path), text, sdk.as_deref().unwrap_or_default())?;
             files.push(path);
         }
-        Ok(Made { directory: self.name.clone(), files, sdk: dependency })
+        let metric = match self.language {
+            Language::Rust => "src/lib.rs",
+            _ => own.first().map_or("plugin.json", |(path, _)| path),
+        };
+        Ok(Made { directory: self.name.clone(), files, sdk, metric })
+    }
+
+    /// The files of the language, and for Rust the SDK as the value of a dependency.
+    fn files(&self) -> Result<(Vec<File>, Option<String>), Failure> {
+        let others: &[File] = match self.language {
+            Language::Rust => {
+                let own = match self.template {
+                    Template::Pane => PANE,
+                    Template::Raw => RAW,
+                };
+                let files = SHARED.into_iter().chain(own).collect();
+                return Ok((files, Some(self.dependency()?)));
+            }
+            Language::Go => &languages::GO,
+            Language::Javascript => &languages::JAVASCRIPT,
+            Language::Python => &languages::PYTHON,
+        };
+        if self.template == Template::Raw || self.sdk.is_some() {
+            return Err(Failure::Unusable("--template raw and --sdk are for Rust".to_owned()));
+        }
+        Ok((others.to_vec(), None))
     }
 
     /// The SDK as the value of a dependency in Cargo.toml.
@@ -122,6 +170,7 @@ impl New {
             .replace("{{crate}}", &self.name.replace('-', "_"))
             .replace("{{type}}", &type_name(&self.name))
             .replace("{{sdk}}", dependency)
+            .replace("{{contract}}", CONTRACT_VERSION)
             .replace("{{channel}}", channel());
         let folder = path.parent().unwrap_or(path);
         fs::create_dir_all(folder)

@@ -14,6 +14,7 @@ use notify::{RecursiveMode, Watcher};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::manifest::Manifest;
 use super::{building, workbench};
 use crate::config::Config;
 
@@ -23,7 +24,7 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// Builds on each change.
 #[derive(Debug, Args)]
 pub(super) struct Watch {
-    /// The crate's directory.
+    /// The plugin's directory.
     #[arg(default_value = ".")]
     directory: PathBuf,
     /// Where components are put. Without it: PLUGINS_DIR.
@@ -65,7 +66,7 @@ impl Watch {
         // One mark is enough: a build looks at everything that has changed.
         let (changed, changes) = crossbeam_channel::bounded(1);
         let mut watcher = watcher(changed)?;
-        for watched in ["src", "Cargo.toml"] {
+        for watched in self.watched()? {
             let path = self.directory.join(watched);
             watcher
                 .watch(&path, RecursiveMode::Recursive)
@@ -85,6 +86,12 @@ impl Watch {
             }
             wait(&changes)?;
         }
+    }
+
+    /// What a build depends on.
+    fn watched(&self) -> Result<Vec<PathBuf>, Failure> {
+        let named = Manifest::read(&self.directory)?.map(|manifest| manifest.sources);
+        Ok(named.unwrap_or_else(|| ["src", "Cargo.toml"].map(PathBuf::from).to_vec()))
     }
 
     /// Builds, loads and puts the component where it is looked for.

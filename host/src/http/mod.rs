@@ -13,6 +13,7 @@
 //! | `GET /performance`, `POST /performance/optimize/{throughput,latency,balanced}`, `POST /performance/gc` | how hard it works, what matters most, and memory given back |
 //! | `GET /tokens?sort=trades\|last_trade\|token&limit=N` | tokens that are alive |
 //! | `GET /tokens/{address}` | all results of one token, as last flushed |
+//! | `GET /tap?of=trades\|results\|all&rate=N&token=ADDRESS` | live trades and results, as long as somebody listens |
 //! | `GET /partitions` | where each partition and each shard stands |
 //! | `GET /rejections` | the last rejected records, latest first |
 //! | `GET /plugins`, `GET /plugins/{name}`, `GET /plugins/{name}/config` | how plugins are |
@@ -43,6 +44,7 @@ mod routes;
 mod server;
 mod shield;
 mod state;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod token;

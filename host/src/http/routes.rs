@@ -17,8 +17,8 @@ use super::guard::Guard;
 use super::openapi::Document;
 use super::plugins::DIGEST_HEADER;
 use super::{
-    State, guard, health, metrics, openapi, page, performance, plugins, positions, problem, shield, token,
-    tokens,
+    State, guard, health, metrics, openapi, page, performance, plugins, positions, problem, shield, tap,
+    token, tokens,
 };
 use crate::config;
 
@@ -217,6 +217,16 @@ fn results() -> Vec<Route> {
         Route {
             statuses: &[(404, "No results of this token"), (503, "The store does not answer")],
             ..read("/tokens/{address}", get(token::token), "All results of one token, as last flushed.")
+        },
+        Route {
+            gives: "application/x-ndjson",
+            query: &[
+                ("of", "trades (default), results or all"),
+                ("rate", "how many lines a second at most, 1 to 100000; 100 where it is not given"),
+                ("token", "only this token"),
+            ],
+            statuses: &[(400, "A parameter is wrong"), (503, "Too many listen already")],
+            ..read("/tap", get(tap::tap), "Live trades and results, for as long as somebody listens.")
         },
         read("/partitions", get(positions::partitions), "Where each partition and each shard stands."),
         read("/rejections", get(positions::rejections), "The last rejected records, latest first."),

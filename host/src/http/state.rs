@@ -22,6 +22,7 @@ use crate::pipeline::board::{Board, ShardStatus};
 use crate::pipeline::evictions::Evictions;
 use crate::pipeline::rejections::Rejections;
 use crate::pipeline::status::{Sort, TokenStatus};
+use crate::pipeline::tap::Tap;
 use crate::pipeline::{Intake, Tuning};
 use crate::plugin::catalog::Running;
 use crate::plugin::directory::Directory;
@@ -44,6 +45,7 @@ pub struct State {
     pub(super) board: Arc<Board>,
     pub(super) sources: Arc<Board>,
     pub(super) rejections: Arc<Rejections>,
+    pub(super) tap: Arc<Tap>,
     pub(super) store: Arc<Store>,
     pub(super) clock: Arc<WallClock>,
     /// How the results of the plugins look that run now.
@@ -114,6 +116,7 @@ impl State {
             board: Arc::clone(&shared.board),
             sources: Arc::clone(&shared.source_board),
             rejections: Arc::clone(&shared.rejections),
+            tap: Arc::clone(&shared.tap),
             store: Arc::clone(&shared.writing.store),
             clock: Arc::clone(&shared.clock),
             shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),

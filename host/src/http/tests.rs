@@ -28,6 +28,7 @@ use crate::pipeline::Tuning;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::status::TokenStatus;
+use crate::pipeline::tap::Tap;
 use crate::store::{Chunk, Row, Store};
 
 /// A service as handlers see it, with one token in the store.
@@ -49,7 +50,11 @@ fn state() -> State {
     for part in [Part::Kafka, Part::Redis, Part::Plugins] {
         health.ok(part, "");
     }
+    // Nothing is to be heard, so that an answer has an end.
+    let tap = Tap::new(Arc::clone(&clock));
+    tap.end();
     State {
+        tap: Arc::new(tap),
         rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
         metrics,
         health: Arc::new(health),

@@ -140,6 +140,9 @@ fn visible_rows(
         return None;
     }
     let (chunk, messages) = chunk(shard, cell, tokens, table, moment.clock_ms, &shared.rules)?;
+    if visible {
+        shared.tap.results(cell, tokens, table, moment.clock_ms);
+    }
     if let Some(trial) = trial {
         trial.compare(cell, &chunk, moment);
     }

@@ -38,6 +38,7 @@ mod route;
 mod shard;
 mod source_clock;
 pub mod status;
+pub mod tap;
 mod throughput;
 mod tokens;
 pub mod trial;
@@ -78,6 +79,7 @@ use evictions::Evictions;
 use lane::Front;
 use quarantine::Quarantine;
 use rejections::Rejections;
+use tap::Tap;
 use throughput::Throughput;
 use trial::Changes;
 
@@ -130,6 +132,8 @@ pub struct Shared {
     pub checkpoint_interval: Option<Duration>,
     /// Which layout of shards a checkpoint belongs to.
     pub layout_name: Arc<str>,
+    /// Who listens to live trades and results.
+    pub tap: Arc<Tap>,
     /// How large checkpoints get.
     bounds: Bounds,
     /// The store has results of this service from before: they are not to go backwards.
@@ -187,6 +191,7 @@ impl Shared {
             changes: Changes::new(parts.plugins),
             limits: parts.limits,
             rules: parts.rules,
+            tap: Arc::new(Tap::new(Arc::clone(&parts.clock))),
             tuning: parts.tuning,
             clock: parts.clock,
             metrics: Arc::clone(&parts.writing.metrics),
@@ -348,6 +353,7 @@ impl Pipeline {
             answer.recv().ok();
         }
         self.intake.finish();
+        self.intake.shared.tap.end();
         let mut sound = true;
         for thread in self.threads {
             sound &= thread.join().is_ok();

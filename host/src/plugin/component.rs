@@ -17,10 +17,10 @@ use super::{Instance, Plugin, wasi};
 /// The version of the contract in `wit/`.
 pub const CONTRACT_VERSION: &str = "0.1.0";
 /// The custom section in which the SDK stamps the version that a plugin was built for.
-const CONTRACT_SECTION: &str = "aggregator-contract";
+pub(super) const CONTRACT_SECTION: &str = "aggregator-contract";
 
 /// What is wrong, before it is said of which plugin.
-type Fault = (Cause, String);
+pub(super) type Fault = (Cause, String);
 
 /// A compiled component of the contract's world.
 pub(super) struct Component {
@@ -90,12 +90,14 @@ pub(super) fn check_version(wasm: &[u8]) -> Result<(), Fault> {
                 "no contract version in it (custom section {CONTRACT_SECTION}); this host accepts {CONTRACT_VERSION}"
             ),
         )),
-        Some(version) if accepts(&version) => Ok(()),
-        Some(version) => Err((
-            Cause::OtherContract,
-            format!("built for contract {version}; this host accepts 0.1.0 to {CONTRACT_VERSION}"),
-        )),
+        Some(version) => version_fault(&version).map_or(Ok(()), Err),
     }
+}
+
+/// What is wrong with the version that a component was built for.
+pub(super) fn version_fault(version: &str) -> Option<Fault> {
+    let words = format!("built for contract {version}; this host accepts 0.1.0 to {CONTRACT_VERSION}");
+    (!accepts(version)).then_some((Cause::OtherContract, words))
 }
 
 /// The contract version that the SDK stamped; none in a component that it did not make.

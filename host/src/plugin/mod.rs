@@ -32,7 +32,7 @@ pub use engine::{Engine, Limits};
 pub(crate) use error::printable;
 pub use error::{FaultKind, PluginError, Stage};
 pub use loader::{Loaded, Loader, MAX_CONFIGURATION_BYTES, ResultKeys};
-pub use outline::{Outline, outline};
+pub use outline::{Outline, outline, stamp};
 pub use refusal::{Cause, Refusal};
 
 use contract::{Batch, Description, EntriesParam, NewToken, Page, RemovalsParam, Settings, Table};

@@ -5,7 +5,7 @@
 
 use wasmparser::{Parser, Payload};
 
-use super::component::{check_version, stamped_version};
+use super::component::{CONTRACT_SECTION, check_version, stamped_version, version_fault};
 use super::error::Stage;
 use super::refusal::{Cause, Refusal};
 
@@ -43,6 +43,35 @@ pub fn outline(name: &str, wasm: &[u8]) -> Result<Outline, Refusal> {
         }
     }
     Ok(Outline { contract, imports })
+}
+
+/// Gives a component the contract version that its glue speaks, where it carries none: toolchains of other languages
+/// than Rust cannot write it.
+///
+/// # Errors
+/// Says why it is no component, or that it is one for another version.
+pub fn stamp(name: &str, mut wasm: Vec<u8>, version: &str) -> Result<Vec<u8>, Refusal> {
+    let refuse = |(cause, reason): (Cause, String)| Refusal::new(name, Stage::Check, cause, reason);
+    if !Parser::is_component(&wasm) {
+        return Err(refuse((Cause::NotAComponent, "not a component".to_owned())));
+    }
+    match stamped_version(&wasm).map_err(refuse)? {
+        Some(stamped) if stamped == version => return Ok(wasm),
+        Some(stamped) => {
+            let words = format!("it carries contract {stamped}, not {version}");
+            return Err(refuse((Cause::OtherContract, words)));
+        }
+        None => {}
+    }
+    if let Some(fault) = version_fault(version) {
+        return Err(refuse(fault));
+    }
+    // A custom section: its id, its length, and its name behind that one's length. All of them are below 128.
+    let length = 1 + CONTRACT_SECTION.len() + version.len();
+    wasm.extend_from_slice(&[0, length as u8, CONTRACT_SECTION.len() as u8]);
+    wasm.extend_from_slice(CONTRACT_SECTION.as_bytes());
+    wasm.extend_from_slice(version.as_bytes());
+    Ok(wasm)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod rows;
 mod scan;
 mod tokens;
 mod usual;
+mod written;
 
 pub use column::Column;
 pub use fallback::element;

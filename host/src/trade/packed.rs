@@ -5,12 +5,11 @@
 //!
 //! Invariant: what is unpacked keeps every limit of decoding, whoever wrote the bytes.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
 
 use super::fallback::{MAX_ADDRESS_LEN, MAX_TX_HASH_LEN, is_volume_out_of_range};
 use super::rows::{Optional, Place, Rows, Trade};
+use super::written::Values;
 use crate::clock::rfc3339;
 
 /// Native amounts in billionths from here on are out of range.
@@ -22,8 +21,6 @@ const MOST_PRICE: f64 = 1e15;
 /// Times of the years 0 to 9999, in whatever zone they were written.
 const TIMES_MS: std::ops::RangeInclusive<i64> = rfc3339::EARLIEST_MS - DAY_MS..=rfc3339::LATEST_MS + DAY_MS;
 const DAY_MS: i64 = 86_400_000;
-/// A coin in its smallest unit that is counted.
-const BILLIONTHS: i64 = 1_000_000_000;
 
 /// Texts, one after the other, with the length of each.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -208,25 +205,16 @@ impl Packed {
     /// A trade as the JSON object that it was decoded from, as far as its values say it.
     #[must_use]
     pub fn json(&self, row: usize) -> Option<String> {
-        let token = *self.tokens.get(row)? as usize;
-        let text = |texts: &PackedTexts, index: usize| serde_json::to_string(texts.get(index)?).ok();
-        let native = *self.natives.get(row)?;
-        let mut json = String::new();
-        write!(
-            json,
-            "{{\"Token\":{},\"Wallet\":{},\"SellBuy\":\"{}\",\"NativeAmount\":\"{}.{:09}\",\"TokenAmount\":\"{}\",\
-             \"PriceUsd\":\"{}\",\"TransTime\":\"{}\",\"TxHash\":{}}}",
-            text(&self.addresses, token)?,
-            text(&self.wallets, row)?,
-            if *self.sides.get(row)? == 1 { "buy" } else { "sell" },
-            native / BILLIONTHS,
-            native % BILLIONTHS,
-            self.amounts.get(row)?,
-            self.prices.get(row)?,
-            rfc3339::text(*self.times_ms.get(row)?),
-            text(&self.tx_hashes, row)?,
-        )
-        .ok()?;
-        Some(json)
+        let values = Values {
+            token: self.addresses.get(*self.tokens.get(row)? as usize)?,
+            wallet: self.wallets.get(row)?,
+            side: *self.sides.get(row)?,
+            native: *self.natives.get(row)?,
+            amount: *self.amounts.get(row)?,
+            price: *self.prices.get(row)?,
+            time_ms: *self.times_ms.get(row)?,
+            tx_hash: self.tx_hashes.get(row)?,
+        };
+        values.json()
     }
 }

@@ -6,6 +6,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::tokens::Tokens;
+use super::written::Values;
 
 /// Which of the optional columns are filled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -142,6 +143,26 @@ impl Rows {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.token.is_empty()
+    }
+
+    /// A trade as a JSON object of the form that messages have; none where its wallet or its transaction's hash was
+    /// not asked for.
+    #[must_use]
+    pub fn json(&self, row: usize) -> Option<String> {
+        if row >= self.len() || self.wallets.ends.len() <= row || self.tx_hashes.ends.len() <= row {
+            return None;
+        }
+        let values = Values {
+            token: self.tokens.text(self.token[row]),
+            wallet: std::str::from_utf8(self.wallets.get(row)).ok()?,
+            side: self.sides[row],
+            native: self.natives[row],
+            amount: self.amounts[row],
+            price: self.prices[row],
+            time_ms: self.times_ms[row],
+            tx_hash: std::str::from_utf8(self.tx_hashes.get(row)).ok()?,
+        };
+        values.json()
     }
 
     /// Removes all rows and tokens and keeps the memory for the next batch.

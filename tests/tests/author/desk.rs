@@ -55,6 +55,12 @@ impl Desk {
         said(command.arg("plugin").args(arguments).current_dir(self.path().join(folder)))
     }
 
+    /// Runs `aggregator tap` with these arguments.
+    pub(crate) fn tap(&self, arguments: &[&str]) -> Said {
+        let mut command = Command::new(paths::aggregator().unwrap());
+        said(command.arg("tap").args(arguments).current_dir(self.path()))
+    }
+
     /// Runs the command where no other program is found.
     pub(crate) fn run_without_programs(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(paths::aggregator().unwrap());

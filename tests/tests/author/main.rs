@@ -7,4 +7,6 @@
 mod checks;
 mod desk;
 mod journey;
+mod languages;
 mod remote;
+mod tap;

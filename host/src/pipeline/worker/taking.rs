@@ -71,6 +71,9 @@ impl Worker {
         let sources = self.decode(lane, &fetch, wall_ms);
         let mark = self.mark(lane, &fetch);
         let feed = self.lanes[lane].feed;
+        if feed == Feed::Live {
+            self.shared.tap.trades(&self.rows);
+        }
         let replayed = fetch.next <= self.lanes[lane].decoded;
         if feed == Feed::Live && !replayed {
             let mut rejected = std::mem::take(&mut self.rejected);
@@ -98,7 +101,7 @@ impl Worker {
     fn decode(&mut self, lane: usize, fetch: &Fetch, wall_ms: i64) -> Option<SourceMarks> {
         self.rows.clear();
         self.rejected.clear();
-        let optional = self.shared.optional();
+        let optional = self.shared.tap.columns(self.shared.optional());
         if self.shared.layout.partitioning == Partitioning::Repartition {
             let lane = &self.lanes[lane];
             let settled = lane.feed == Feed::Live && lane.progress != Progress::Behind;

@@ -1,0 +1,3 @@
+module metric/sdk
+
+go 1.24
