@@ -279,6 +279,7 @@ mod tests {
             remedy: None,
             state: None,
             carried_bytes: 0,
+            longest_pause_ms: 4,
             phases_ms: Phases { load: Some(10_000), prepare: Some(20_000), ..Phases::default() },
         }
     }
