@@ -152,11 +152,19 @@ class Plugin {
         // Bound to names once: in an interpreter each look at a property costs as much as an addition.
         const { tokens, timesMs } = batch;
         const { add } = this.metric;
+        let token = null;
+        let step = null;
+        let pane = null;
         for (let row = 0; row < tokens.length; row += 1) {
             this.row = row;
             const timeMs = timesMs[row];
-            const step = Math.floor(timeMs / resolutionMs);
-            const pane = windows.pane(tokens[row], step);
+            const itsStep = Math.floor(timeMs / resolutionMs);
+            // Trades of one token stand together, and mostly in one step.
+            if (pane === undefined || tokens[row] !== token || itsStep !== step) {
+                token = tokens[row];
+                step = itsStep;
+                pane = windows.pane(token, step);
+            }
             if (pane === null) {
                 this.unknownTrades += 1;
             } else if (pane !== undefined) {

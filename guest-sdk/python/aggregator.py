@@ -195,11 +195,15 @@ class Plugin:
         for token in batch.new_tokens:
             self.windows.announce(token.id)
         wallets, tx_hashes = texts(batch.wallets), texts(batch.tx_hashes)
+        place = known = pane = None
         for row, token in enumerate(batch.tokens):
             self.row = row
             time_ms = batch.times_ms[row]
             step, offset_ms = divmod(time_ms, self.resolution_ms)
-            known, pane = self.windows.pane(token, step)
+            # Trades of one token stand together, and mostly in one step.
+            if pane is None or (token, step) != place:
+                place = token, step
+                known, pane = self.windows.pane(token, step)
             if not known:
                 self.unknown_trades += 1
             elif pane is not None:

@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// Asks for an answer that goes on; gives its lines as they come.
-    pub(super) fn listen(&self, path: &str) -> Result<impl BufRead, Failure> {
+    pub(super) fn listen(&self, path: &str) -> Result<impl BufRead + use<>, Failure> {
         let unanswered = |error| self.unanswered(&error);
         let mut stream = self.connect(READ_LIMIT).map_err(unanswered)?;
         stream.set_read_timeout(Some(SILENCE_LIMIT)).map_err(unanswered)?;

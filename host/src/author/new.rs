@@ -42,12 +42,12 @@ const RAW: [File; 2] = [
 enum Language {
     /// The fastest, and the only one with the raw level.
     Rust,
-    /// A trade costs about twice what it costs in Rust.
+    /// A trade costs some three times what it costs in Rust.
     Go,
-    /// On QuickJS: a trade costs about a hundred times what it costs in Rust.
+    /// On QuickJS: a trade costs more than a hundred times what it costs in Rust.
     #[value(alias = "js")]
     Javascript,
-    /// On CPython: large, slow to compile, and a trade costs some hundred times what it costs in Rust.
+    /// On CPython: large, slow to compile, and a trade costs some two hundred times what it costs in Rust.
     #[value(alias = "py")]
     Python,
 }
