@@ -20,7 +20,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::Stream;
 use super::client;
-use super::context::Context;
+use super::context::{Context, serve};
 use super::native::{OTHER_TOPIC, PartitionQueue};
 use super::offsets::StartRules;
 use super::partition::{Begin, Look, Partition, ProgressRules};
@@ -224,11 +224,7 @@ impl CatchUpReader {
         let Some(consumer) = &self.consumer else {
             return false;
         };
-        while let Some(event) = consumer.poll(Duration::ZERO) {
-            if let Err(error) = event {
-                tracing::debug!(%error, "Catch-up consumer event");
-            }
-        }
+        serve(consumer);
         while let Some(notice) = consumer.client().context().next() {
             tracing::debug!(?notice, "Catch-up consumer notice");
         }

@@ -1,11 +1,11 @@
 //! What librdkafka tells us aside from messages: rebalances, errors, statistics, log lines.
 //!
-//! Invariant: the handlers run on the poll thread, that of log lines on the client's own, and only take notes; the
-//! reader acts on them. A rebalance is answered by the reader when it is ready, while librdkafka goes on heartbeating.
+//! Invariant: the handlers run on the poll thread and only take notes; the reader acts on them. A rebalance is answered by the reader when it is ready, while librdkafka goes on heartbeating.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -28,6 +28,8 @@ pub(super) enum Notice {
     Brokers { connected: bool },
     /// An error of the client as a whole.
     Error(String),
+    /// An error of the consumer.
+    Failed(KafkaError),
 }
 
 /// The notes.
@@ -56,9 +58,8 @@ impl Context {
         }
     }
 
-    /// Whether the client fetches the topic of this identity, as far as is known. Records that it handed out before
-    /// it was asked here are of that topic, too: a change is noted before anything is fetched by the new identity.
-    pub(super) fn fetches(&self, topic_id: Option<&str>) -> bool {
+    /// Whether the client fetches the topic of this identity, as far as it has said.
+    fn fetches(&self, topic_id: Option<&str>) -> bool {
         let own = self.topic_id.lock().unwrap_or_else(PoisonError::into_inner);
         topic_id.zip(own.as_deref()).is_none_or(|(wanted, own)| wanted == own)
     }
@@ -83,7 +84,7 @@ impl Context {
 
     fn note(&self, notice: Notice) {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        let droppable = matches!(notice, Notice::Error(_) | Notice::Brokers { .. });
+        let droppable = matches!(notice, Notice::Error(_) | Notice::Failed(_) | Notice::Brokers { .. });
         if notices.len() < NOTICES || !droppable {
             notices.push_back(notice);
         }
@@ -128,6 +129,24 @@ impl ConsumerContext for Context {
             self.note(Notice::Revoked { partitions, lost: consumer.assignment_lost() });
         }
     }
+}
+
+/// Has a consumer say all that it has to say aside from messages.
+pub(super) fn serve(consumer: &BaseConsumer<Context>) {
+    // Messages travel on the partitions' own queues; what comes here are events and errors.
+    while let Some(event) = consumer.poll(Duration::ZERO) {
+        if let Err(error) = event {
+            consumer.client().context().note(Notice::Failed(error));
+        }
+    }
+}
+
+/// Whether everything that a consumer has handed out so far is of the topic of this identity. It says that it goes on
+/// with another one before it fetches anything of that; but what it says waits to be heard, so that it must be asked
+/// for, and after the messages.
+pub(super) fn has_fetched_only(consumer: &BaseConsumer<Context>, topic_id: Option<&str>) -> bool {
+    serve(consumer);
+    consumer.client().context().fetches(topic_id)
 }
 
 /// The identity by which the client fetches a topic from now on, by the line with which it says so:

@@ -19,7 +19,7 @@ use std::thread::Thread;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::context::Context;
+use super::context::{Context, has_fetched_only};
 use super::partition::{Queue, Taken};
 use crate::pipeline::batch::{Record, Records};
 
@@ -68,7 +68,7 @@ impl PartitionQueue {
 
     /// Whether everything that the client has handed out so far is of the queue's topic.
     fn is_current(&self) -> bool {
-        self.consumer.client().context().fetches(self.topic_id.as_deref())
+        has_fetched_only(&self.consumer, self.topic_id.as_deref())
     }
 }
 
@@ -102,7 +102,8 @@ impl Queue for PartitionQueue {
                 taken.error = Some((err, words.to_string_lossy().into_owned()));
             }
         }
-        if !self.is_current() {
+        let taken_anything = !taken.messages.messages.is_empty() || taken.error.is_some();
+        if taken_anything && !self.is_current() {
             // Which of these messages are of the former topic cannot be told.
             taken.messages.messages.clear();
             taken.full = false;

@@ -50,7 +50,7 @@ fn a_partition_without_a_leader_at_the_start_is_named_and_the_others_are_read() 
     wait_unready(&host, "half[1] does not answer", LIMIT);
     // After a session the clock goes without it: there are results, and checkpoints.
     wait::until_true("results of the other partition", LIMIT, || {
-        host.json("/tokens/token-of-0").is_ok_and(|token| token["aggregates"].is_object())
+        host.json("/tokens/token-of-0").is_ok_and(|token| token["results"]["aggregates"].is_object())
     })
     .unwrap();
     host.wait_metric("aggregator_checkpoints_total", LIMIT, |stored| stored > 0.0).unwrap();

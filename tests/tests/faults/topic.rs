@@ -8,7 +8,6 @@ use std::time::Duration;
 use aggregator_tests::broker;
 use aggregator_tests::host::Host;
 use aggregator_tests::redis_server::RedisServer;
-use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::{Message, Shape};
 use aggregator_tests::wait;
 
@@ -33,6 +32,29 @@ fn partitions_that_are_added_under_load_are_read_from_their_first_record_on() {
         });
         run.assert_exact(&[&host]);
     }
+}
+
+#[test]
+fn that_keys_move_when_a_keyed_topic_grows_is_said_while_windows_lack_their_trades() {
+    let run = &Run::on(
+        broker::shared(),
+        RedisServer::start().unwrap(),
+        &Plan::new("14 keyed topic grown", seed(137, 0), Shape::Singles),
+    );
+    let warned = |host: &Host| {
+        let ready = host.get("/health/ready").unwrap();
+        (ready.status == 200 && ready.body.contains("keys of some tokens have moved")).then_some(())
+    };
+    let mut host = Host::start_ready(&run.settings()).unwrap();
+    assert!(warned(&host).is_none());
+    run.broker.grow(&run.topic, 8).unwrap();
+    wait::until("the warning", scaled(NOTICED_WITHIN), || warned(&host)).unwrap();
+    send(run, run.messages(), Duration::from_secs(1));
+    run.assert_exact(&[&host]);
+    // Another host knows of it, too.
+    host.stop(LIMIT).unwrap();
+    let host = Host::start_ready(&run.settings()).unwrap();
+    wait::until("the warning", LIMIT, || warned(&host)).unwrap();
 }
 
 fn send(run: &Run<'_>, messages: &[Message], span: Duration) {
@@ -98,7 +120,8 @@ fn a_keyed_topic_that_was_made_anew_while_nobody_read_it_is_read_from_its_first_
     made_anew_while_off(133, Shape::Singles);
 }
 
-fn made_anew_under(of_test: u64, fault: &str, shape: Shape, settings: impl Fn(&Run<'_>) -> Settings) {
+fn made_anew_under(of_test: u64, partitioning: &str, shape: Shape) {
+    let fault = &format!("13 topic made anew, {partitioning}");
     for number in 0..runs(1, 5) {
         for share in SHARES {
             let run = &Run::on(
@@ -107,7 +130,7 @@ fn made_anew_under(of_test: u64, fault: &str, shape: Shape, settings: impl Fn(&R
                 &Plan::new(fault, seed(of_test, number), shape),
             );
             let (first, rest) = run.messages().split_at((run.messages().len() as f64 * share) as usize);
-            let host = Host::start(&settings(run)).unwrap();
+            let host = Host::start(&run.settings().with("PARTITIONING", partitioning)).unwrap();
             send(run, first, Duration::from_secs(2));
             wait_stored(&host, first);
             run.broker.make_topic_anew(&run.topic, 4).unwrap();
@@ -128,16 +151,15 @@ fn made_anew_under(of_test: u64, fault: &str, shape: Shape, settings: impl Fn(&R
 
 #[test]
 fn a_topic_that_is_made_anew_under_a_running_host_loses_and_doubles_nothing_in_shuffle() {
-    made_anew_under(134, "13 topic made anew, shuffle", Shape::Arrays, Run::settings);
+    made_anew_under(134, "shuffle", Shape::Arrays);
 }
 
 #[test]
 fn a_topic_that_is_made_anew_under_a_running_host_loses_and_doubles_nothing_by_token() {
-    made_anew_under(135, "13 topic made anew, by-token", Shape::Singles, Run::settings);
+    made_anew_under(135, "by-token", Shape::Singles);
 }
 
 #[test]
 fn a_source_that_is_made_anew_under_a_running_host_loses_and_doubles_nothing_when_it_is_repartitioned() {
-    let settings = |run: &Run<'_>| run.settings().with("PARTITIONING", "repartition");
-    made_anew_under(136, "13 topic made anew, repartition", Shape::Arrays, settings);
+    made_anew_under(136, "repartition", Shape::Arrays);
 }

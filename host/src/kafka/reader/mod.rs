@@ -21,7 +21,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::config::Kafka;
 use crate::health::Part;
-use crate::kafka::context::{Context, Notice};
+use crate::kafka::context::{Context, Notice, serve};
 use crate::kafka::native::PartitionQueue;
 use crate::kafka::offsets::Offsets;
 use crate::kafka::partition::{Look, Partition, ProgressRules};
@@ -212,12 +212,7 @@ impl Reader {
 
     /// Serves the group, the answers of the broker, and the clock.
     fn serve(&mut self) {
-        // Messages travel on the partitions' own queues; what comes here are events and errors.
-        while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            if let Err(error) = event {
-                self.consumer_failed(&error);
-            }
-        }
+        serve(&self.consumer);
         // A term that ends gives nothing away before it is stored; the group is answered at its close.
         while self.ending == Ending::No
             && let Some(notice) = self.consumer.client().context().next()
@@ -265,6 +260,7 @@ impl Reader {
                     self.intake.shared().health.ok(Part::Kafka, self.stream);
                 }
             }
+            Notice::Failed(error) => self.consumer_failed(&error),
             // That no broker is connected was said already; the client repeats itself meanwhile.
             Notice::Error(words) if self.away => tracing::debug!(reason = %words, "Kafka client error"),
             Notice::Error(words) => tracing::warn!(reason = %words, "Kafka client error"),
@@ -417,7 +413,7 @@ impl Reader {
                 Notice::Revoked { .. } => {
                     self.consumer.assignment().and_then(|all| self.consumer.incremental_unassign(&all))
                 }
-                Notice::Brokers { .. } | Notice::Error(_) => Ok(()),
+                Notice::Brokers { .. } | Notice::Error(_) | Notice::Failed(_) => Ok(()),
             };
             if let Err(error) = answered {
                 tracing::debug!(%error, "Rebalance at the end not answered");

@@ -143,9 +143,9 @@ impl Reader {
     fn begin(&mut self, answer: &Answer, resumes: &[Resume]) {
         let mut list = TopicPartitionList::new();
         for span in &answer.spans {
-            if self.unanswered.remove(&span.partition).is_some() {
-                self.intake.shared().health.clear(Part::Kafka, &self.about(span.partition));
-            }
+            self.unanswered.remove(&span.partition);
+            // Also what was said of it in a term before.
+            self.intake.shared().health.clear(Part::Kafka, &self.about(span.partition));
             let start = resume::start(span, resumes);
             self.report_loss(span.partition, &start);
             let offset = Offset::Offset(start.begin.next);
