@@ -74,9 +74,9 @@ impl Screen {
             (2 * TILE_LINES, Section::Numbers),
             (3, Section::Rates),
             (2, Section::Workers),
-            (lines(partitions), Section::Table(self.partitions())),
-            (lines(plugins), Section::Table(self.plugins())),
-            (lines(self.reading.tokens.len()), Section::Table(self.tokens())),
+            (lines(partitions), Section::Table(Box::new(self.partitions()))),
+            (lines(plugins), Section::Table(Box::new(self.plugins()))),
+            (lines(self.reading.tokens.len()), Section::Table(Box::new(self.tokens()))),
         ]
     }
 
@@ -271,7 +271,7 @@ enum Section<'a> {
     Numbers,
     Rates,
     Workers,
-    Table(Table<'a>),
+    Table(Box<Table<'a>>),
 }
 
 /// A table with its heading; an empty line follows it.
