@@ -35,6 +35,7 @@ use crate::sampling;
 use crate::store::Store;
 use crate::swap::{self, Conductor, Records};
 use crate::terms::Terms;
+use crate::traces;
 use crate::trade;
 
 /// Threads for HTTP and the store; the data path has its own.
@@ -151,6 +152,7 @@ impl App {
 
     /// Runs until a signal asks for the end, then drains. A second signal ends the process at once.
     pub fn run(self) -> Result<(), AppError> {
+        let _traces = traces::init(&self.config.traces).map_err(internal)?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), topic = %self.config.kafka.topic, workers = self.shared.layout.workers,
             plugins = ?names(&self.shared.changes.running()), address = %self.server.address(),

@@ -1,6 +1,6 @@
 //! The command line: what each command does, and which exit code says how it went.
 //!
-//! Invariant: 0 drained or done, 1 a check of a plugin did not pass, 64 configuration, 69 port or address,
+//! Invariant: 0 drained or done, 1 a check of a plugin or of the health did not pass, 64 configuration, 69 port or address,
 //! 70 internal, 75 ended by a second signal.
 
 use std::collections::BTreeMap;
@@ -20,9 +20,10 @@ use crate::config::{self, Config, Warning};
 use crate::kafka::mock::MockBroker;
 use crate::plugin::catalog::{self, Lineup, Running};
 use crate::plugin::{Loader, Refusal, compile};
+use crate::probe::{self, Health};
 use crate::store::Store;
 use crate::top::{self, Top};
-use crate::{demo, kafka, log};
+use crate::{demo, kafka, log, signals};
 
 /// Exact sliding windows over token trades, computed by WebAssembly plugins.
 ///
@@ -44,6 +45,8 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Asks a running service how it is: 0 where it is well, 1 where it is not or does not answer.
+    Health(Health),
     /// Compiles a component for the service, from standard input to standard output.
     #[command(name = compile::COMMAND, hide = true)]
     Compile,
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Some(Command::Demo) => run_demo(),
         Some(Command::Check { connect }) => check(connect),
         Some(Command::Completions { shell }) => completions(shell),
+        Some(Command::Health(health)) => return ask_health(&health),
         Some(Command::Compile) => return compile_component(),
         Some(Command::Plugin(author)) => return reported(author::run(author, settings)),
         Some(Command::Top(top)) => return reported(top::run(top, || Ok(settings()?.http.port))),
@@ -107,9 +111,10 @@ fn environment() -> Result<BTreeMap<String, String>, AppError> {
 /// live until the end: dropping it writes what still waits.
 fn configure(map: BTreeMap<String, String>) -> Result<(Config, log::Handle), AppError> {
     let (config, warnings) = parse(&map)?;
+    signals::survive_long_files().map_err(|error| AppError::Internal(error.to_string()))?;
     let log = log::init(&config.log).map_err(|error| AppError::Internal(error.to_string()))?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(variable = warning.variable, "{warning}");
     }
     Ok((config, log))
 }
@@ -242,6 +247,25 @@ fn reported(result: Result<(), Failure>) -> ExitCode {
         Err(failure) => {
             say_error(&failure);
             ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Asks the service that these settings describe, or another one.
+fn ask_health(health: &Health) -> ExitCode {
+    let settings = || {
+        let (config, _) = parse(&environment()?)?;
+        Ok::<_, AppError>(config.http)
+    };
+    match probe::ask(health, settings) {
+        Ok(words) => {
+            // A probe is told by the exit code; nobody may read the words.
+            say(&words).ok();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say_error(&error);
+            ExitCode::from(error.code())
         }
     }
 }

@@ -20,6 +20,17 @@ pub enum Part {
     Plugins,
 }
 
+impl Part {
+    /// The part's name, as it is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Redis => "redis",
+            Self::Plugins => "plugins",
+        }
+    }
+}
+
 /// What a key is called, in respect of the store, that writes have to leave out.
 pub const LEFT_OUT: &str = "left out";
 

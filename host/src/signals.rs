@@ -1,8 +1,13 @@
-//! SIGINT and SIGTERM: the first asks for the end, the second takes it.
+//! SIGINT and SIGTERM: the first asks for the end, the second takes it. SIGXFSZ, which would end the process, ends
+//! a write only.
 //!
 //! Invariant: from the first signal on, a second one ends the process at once, whatever it waits for.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+use signal_hook::consts::SIGXFSZ;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,6 +15,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const SECOND_SIGNAL: i32 = 75;
 /// How long its last line may take to be written.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(100);
+
+/// Makes a write beyond the limit of file sizes an error of that write; without a handler it is the end.
+///
+/// # Errors
+/// When the system takes no handler.
+pub fn survive_long_files() -> std::io::Result<()> {
+    // Nobody looks at the flag: that there is a handler is enough.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
+}
 
 /// Waits for the first signal and returns its name; then watches for the second.
 pub async fn first() -> std::io::Result<&'static str> {

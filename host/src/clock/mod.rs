@@ -55,6 +55,14 @@ impl Source for Os {
     }
 }
 
+/// Gives the system clock in unix nanoseconds, with every step that it makes, for the spans of traces.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this module is the home of the system clock")]
+pub fn system_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
 /// Gives the system clock in unix milliseconds, with every step that it makes.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this module is the home of the system clock")]

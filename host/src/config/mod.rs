@@ -28,6 +28,7 @@ mod redis_url;
 mod secret;
 mod security;
 mod setting;
+mod traces;
 mod warning;
 
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use redis::Redis;
 pub use secret::Secret;
 pub use security::{KafkaSecurity, SaslMechanism, SecurityProtocol};
 pub use setting::{Group, SETTINGS, Setting};
+pub use traces::{Endpoint, Traces};
 pub use warning::Warning;
 
 use reader::Reader;
@@ -70,6 +72,8 @@ pub struct Config {
     pub http: Http,
     /// The log.
     pub log: Log,
+    /// Spans for a collector.
+    pub traces: Traces,
     /// Regular upkeep.
     pub maintenance: Maintenance,
 }
@@ -94,8 +98,9 @@ impl Config {
         let output = Output::read(&mut from);
         let http = Http::read(&mut from);
         let log = Log::read(&mut from);
+        let traces = Traces::read(&mut from);
         let maintenance = Maintenance::read(&mut from);
-        let parts = (kafka, redis, pipeline, plugins, output, http, log, maintenance);
+        let parts = (kafka, redis, pipeline, plugins, output, http, log, traces, maintenance);
         let warnings = from.finish()?;
         let (
             Some(kafka),
@@ -105,13 +110,14 @@ impl Config {
             Some(output),
             Some(http),
             Some(log),
+            Some(traces),
             Some(maintenance),
         ) = parts
         else {
             // A part is missing only with a problem, and with one `finish` has returned.
             return Err(ConfigErrors::default());
         };
-        let config = Self { kafka, redis, pipeline, plugins, output, http, log, maintenance };
+        let config = Self { kafka, redis, pipeline, plugins, output, http, log, traces, maintenance };
         Ok((config, warnings))
     }
 }

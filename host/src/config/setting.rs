@@ -47,6 +47,7 @@ pub const SETTINGS: &[Group] = &[
     Group { title: "Output", settings: super::output::SETTINGS },
     Group { title: "HTTP: health, metrics, plugins", settings: super::http::SETTINGS },
     Group { title: "Log", settings: super::log::SETTINGS },
+    Group { title: "Traces", settings: super::traces::SETTINGS },
     Group { title: "Maintenance", settings: super::maintenance::SETTINGS },
 ];
 

@@ -67,6 +67,11 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
     (code(ready), Json(body))
 }
 
+/// Whether the service has started and nothing keeps it from being healthy.
+pub(super) fn is_ready(state: &State) -> bool {
+    state.started() && is_healthy(state)
+}
+
 /// Whether every part works and every worker makes progress.
 pub(super) fn is_healthy(state: &State) -> bool {
     reasons(state).is_empty()
@@ -75,9 +80,8 @@ pub(super) fn is_healthy(state: &State) -> bool {
 /// Everything that keeps the service from being healthy.
 pub(super) fn reasons(state: &State) -> Vec<String> {
     let failing = state.health.checks().into_iter().filter(|(_, check)| !check.ok);
-    let mut reasons: Vec<String> = failing
-        .map(|(part, check)| format!("{}: {}", format!("{part:?}").to_lowercase(), check.reason))
-        .collect();
+    let mut reasons: Vec<String> =
+        failing.map(|(part, check)| format!("{}: {}", part.as_str(), check.reason)).collect();
     let wedged = state.wedged();
     reasons.extend(wedged.iter().map(|worker| format!("worker {worker} makes no progress")));
     reasons
@@ -89,7 +93,7 @@ fn checks(state: &State) -> Map<String, Value> {
         .map(|(part, check)| {
             let word = if check.ok { "ok" } else { "failing" };
             let shown = json!({ "state": word, "reason": check.reason });
-            (format!("{part:?}").to_lowercase(), shown)
+            (part.as_str().to_owned(), shown)
         })
         .collect()
 }

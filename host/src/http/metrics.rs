@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::State;
 use super::problem::Problem;
+use super::{State, health};
 use crate::clock::rfc3339;
 use crate::metrics::{Observed, Process};
 
@@ -125,6 +125,9 @@ fn observe(state: &State) -> Observed {
     let shards = state.board.shards();
     let partitions = state.board.partitions();
     Observed {
+        ready: health::is_ready(state),
+        parts: state.health.checks().into_iter().map(|(part, check)| (part.as_str(), check.ok)).collect(),
+        plugins: state.results().into_iter().map(|shape| shape.plugin).collect(),
         lag: partitions.iter().filter_map(|(id, status)| Some((*id, status.lag?))).collect(),
         source_lag: state
             .sources

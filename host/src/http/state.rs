@@ -78,6 +78,8 @@ pub struct State {
 
 /// How one plugin's results look: their key, and the order of what is inside.
 pub(super) struct ResultShape {
+    /// The plugin's name.
+    pub(super) plugin: String,
     /// The last part of the Redis keys.
     pub(super) key: Arc<str>,
     /// Window names, in configured order.
@@ -90,6 +92,7 @@ impl ResultShape {
     fn of(plugin: &Running) -> Self {
         let fields = &plugin.plugin.description().fields;
         Self {
+            plugin: plugin.name().to_owned(),
             key: plugin.result_key().into(),
             groups: plugin.settings.groups.clone(),
             fields: fields.iter().map(|field| field.name.clone()).collect(),

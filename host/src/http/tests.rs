@@ -65,6 +65,7 @@ fn state() -> State {
         shapes: Arc::new(|| {
             let words = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
             vec![ResultShape {
+                plugin: "sliding-window".to_owned(),
                 key: "aggregates".into(),
                 groups: words(&["5min", "1hour"]),
                 fields: words(&["sell_count", "buy_count"]),

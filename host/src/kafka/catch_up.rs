@@ -201,6 +201,7 @@ impl CatchUpReader {
         let begin = Begin { next, cut: None };
         let mut partition = Partition::new(id, queue, lane, self.progress, begin, 0);
         partition.cover_from(first);
+        partition.read_again();
         self.runs.insert(id, Run { partition, serves: BTreeSet::new() });
         tracing::info!(partition = id, next, "Reading a partition again for cells that lag");
         let mut list = TopicPartitionList::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
@@ -26,8 +26,8 @@ pub(super) enum Notice {
     Revoked { partitions: Vec<i32>, lost: bool },
     /// Whether any broker is connected, once a second.
     Brokers { connected: bool },
-    /// An error of the client as a whole.
-    Error(String),
+    /// An error of the client as a whole; of all brokers being down others say why.
+    Error { words: String, says_why: bool },
     /// An error of the consumer.
     Failed(KafkaError),
 }
@@ -84,7 +84,7 @@ impl Context {
 
     fn note(&self, notice: Notice) {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        let droppable = matches!(notice, Notice::Error(_) | Notice::Failed(_) | Notice::Brokers { .. });
+        let droppable = matches!(notice, Notice::Error { .. } | Notice::Failed(_) | Notice::Brokers { .. });
         if notices.len() < NOTICES || !droppable {
             notices.push_back(notice);
         }
@@ -108,7 +108,8 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.kafka_errors.inc();
-        self.note(Notice::Error(format!("{error}: {reason}")));
+        let says_why = error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown);
+        self.note(Notice::Error { words: words(&error, reason), says_why });
     }
 }
 
@@ -155,6 +156,11 @@ fn new_identity<'l>(line: &'l str, topic: &str) -> Option<&'l str> {
     let (_, said) = line.split_once("Topic ")?;
     let (_, id) = said.strip_prefix(topic)?.strip_prefix(" changed id from ")?.split_once(" to ")?;
     Some(id.trim())
+}
+
+/// What the client says of an error, for people.
+pub(super) fn words(error: &KafkaError, reason: &str) -> String {
+    format!("{error}: {reason}")
 }
 
 /// Client lines go to our log, each under its facility.

@@ -12,6 +12,7 @@ use crate::config::{ClockMode, Config};
 use crate::pipeline::BatchSize;
 use crate::pipeline::batch::{Fetch, OwnedRecords, Progress, Records};
 use crate::pipeline::lane::LaneSender;
+use crate::traces::{self, Span};
 
 /// Where a partition's messages wait: librdkafka's queue, or a simulated one.
 pub trait Queue {
@@ -89,6 +90,8 @@ pub struct Partition<Q> {
     pub(super) answered_at: Instant,
     /// It is left out of the clocks.
     pub(super) absent: bool,
+    /// Its batches have no traces of their own.
+    again: bool,
 }
 
 /// What librdkafka says of a partition that it cannot read on.
@@ -132,6 +135,7 @@ impl<Q: Queue> Partition<Q> {
             message_bytes: 1_024,
             answered_at: Instant::now(),
             absent: false,
+            again: false,
         };
         // An empty partition is at its end already.
         if next >= end {
@@ -139,6 +143,11 @@ impl<Q: Queue> Partition<Q> {
         }
         partition.held.push_back(partition.fetch(Arc::new(OwnedRecords::default()), next));
         partition
+    }
+
+    /// What is read here was or will be read by another one, too; the trace of a batch is that one's.
+    pub(super) fn read_again(&mut self) {
+        self.again = true;
     }
 
     /// Has the first mark cover what is missing before the first offset.
@@ -179,6 +188,7 @@ impl<Q: Queue> Partition<Q> {
             return Look::Failed(failure);
         }
         let max = size.messages_of(self.message_bytes);
+        let begun = traces::begin().filter(|_| !self.again);
         let mut taken = self.queue.take(max);
         taken.messages.drop_before(self.next);
         self.failure = taken.error.take();
@@ -191,6 +201,13 @@ impl<Q: Queue> Partition<Q> {
         }
         if !empty {
             self.answered_at = Instant::now();
+            let (partition, first, messages) = (self.id, self.next, taken.messages.len());
+            traces::end(begun, |took| {
+                let span = Span::fetched(partition, first, took);
+                span.number("partition", partition.into())
+                    .number("first", first)
+                    .number("messages", messages as i64)
+            });
         }
         let more = taken.full;
         self.hand_over(taken, wall_ms);

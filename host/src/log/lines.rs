@@ -1,6 +1,8 @@
 //! The layer that picks events and writes each as one line.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
@@ -10,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 
 use super::event::{self, Head, Words};
+use super::repeats::{Repeats, Thing};
 use super::{json, text};
 use crate::config::Level;
 
@@ -28,13 +31,15 @@ pub(super) struct Lines<W> {
     level: Level,
     form: Form,
     now_ms: fn() -> i64,
+    repeats: Arc<Repeats>,
     out: W,
 }
 
 impl<W> Lines<W> {
-    /// Lines of at least this level, with timestamps of the clock that is handed in.
-    pub(super) fn new(level: Level, form: Form, now_ms: fn() -> i64, out: W) -> Self {
-        Self { level, form, now_ms, out }
+    /// Lines of at least this level, with timestamps of the clock that is handed in. What `repeats` holds back
+    /// is written by whoever looks after it.
+    pub(super) fn new(level: Level, form: Form, now_ms: fn() -> i64, repeats: Arc<Repeats>, out: W) -> Self {
+        Self { level, form, now_ms, repeats, out }
     }
 
     /// Whether events of this kind are written; of those that may be fatal some are not.
@@ -105,9 +110,17 @@ where
             component: event::component(metadata.target()),
             message: words.message,
         };
-        let mut line = match self.form {
+        let line = match self.form {
             Form::Json => json::line(&head, event),
             Form::Text { colours } => text::line(&head, event, colours),
+        };
+        let repeatable = matches!(level, Level::Warn | Level::Error);
+        let passed = match Thing::of(event).filter(|_| repeatable) {
+            Some(thing) => self.repeats.pass(thing, line, Instant::now()),
+            None => Some(line),
+        };
+        let Some(mut line) = passed else {
+            return;
         };
         line.push('\n');
         // Whoever logs can do nothing about a failure; the outlet counts its lost lines.
@@ -139,11 +152,13 @@ mod tests {
         Metadata::new("event", module, level, None, None, Some(module), fields, kind)
     }
 
+    fn lines(level: Level) -> Lines<fn() -> std::io::Sink> {
+        Lines::new(level, Form::Json, || 0, Arc::new(Repeats::new(Form::Json)), std::io::sink)
+    }
+
     #[test]
     fn of_other_crates_only_warnings_and_errors_are_written() {
-        let wanted = |least, module, level| {
-            Lines::new(least, Form::Json, || 0, std::io::sink).wants(&metadata(module, level, Kind::EVENT))
-        };
+        let wanted = |least, module, level| lines(least).wants(&metadata(module, level, Kind::EVENT));
         for (least, level, expected) in [
             (Level::Debug, tracing::Level::DEBUG, false),
             (Level::Debug, tracing::Level::INFO, false),
@@ -160,7 +175,6 @@ mod tests {
 
     #[test]
     fn spans_are_not_even_made() {
-        let lines = Lines::new(Level::Debug, Form::Json, || 0, std::io::sink);
-        assert!(!lines.wants(&metadata(event::CRATE, tracing::Level::ERROR, Kind::SPAN)));
+        assert!(!lines(Level::Debug).wants(&metadata(event::CRATE, tracing::Level::ERROR, Kind::SPAN)));
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! [`init`] installs it; everything else in the program only uses the macros of `tracing`. An error
 //! event with the field `fatal = true` is written with the level FATAL. Of other crates only warnings
-//! and errors are written.
+//! and errors are written. Of warnings and errors that repeat, some are left out and counted.
 //!
 //! ```text
-//! event ──> Lines (filter, form) ──> Outlet (bounded queue) ──> one thread ──> standard output
+//! event ──> Lines (filter, form, repeats) ──> Outlet (bounded queue) ──> one thread ──> standard output
 //! ```
 //!
 //! Invariant: whoever logs neither waits for standard output nor learns of its faults; a line that
@@ -15,13 +15,14 @@ mod event;
 mod json;
 mod lines;
 mod outlet;
+mod repeats;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -30,6 +31,7 @@ use crate::clock;
 use crate::config::{Format, Log};
 use lines::{Form, Lines};
 pub use outlet::Handle;
+use repeats::Repeats;
 
 /// Why the log could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +66,14 @@ pub fn wait_written(limit: Duration) {
 /// # Errors
 /// When the writing thread cannot be started, or when the log was installed before.
 pub fn init(log: &Log) -> Result<Handle, InitError> {
-    let (outlet, handle) = outlet::open(io::stdout()).map_err(InitError::Thread)?;
-    INSTALLED.get_or_init(|| handle.view());
     let form = match log.format {
         Format::Json => Form::Json,
         Format::Text => Form::Text { colours: io::stdout().is_terminal() },
     };
-    let lines = Lines::new(log.level, form, clock::system_ms, outlet);
+    let repeats = Arc::new(Repeats::new(form));
+    let (outlet, handle) = outlet::open(io::stdout(), Arc::clone(&repeats)).map_err(InitError::Thread)?;
+    INSTALLED.get_or_init(|| handle.view());
+    let lines = Lines::new(log.level, form, clock::system_ms, repeats, outlet);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
         .map_err(InitError::Installed)?;
     Ok(handle)

@@ -1,19 +1,24 @@
 //! A bounded queue of lines and the thread that writes them.
 //!
 //! Standard output may be a pipe that nobody reads. Only this thread waits for it; when the queue is
-//! full, lines are dropped and counted.
+//! full, lines are dropped and counted. It also writes what stands for repeated lines, when its time has come.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing_subscriber::fmt::MakeWriter;
+
+use super::repeats::Repeats;
 
 /// The lines that may wait.
 const QUEUE_LINES: usize = 4096;
+
+/// How often is looked whether repeated lines are due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the end of the process waits for a standard output that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -49,34 +54,59 @@ pub struct Handle {
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub(super) fn open(out: impl Write + Send + 'static) -> io::Result<(Outlet, Handle)> {
+pub(super) fn open(out: impl Write + Send + 'static, repeats: Arc<Repeats>) -> io::Result<(Outlet, Handle)> {
     let (queue, lines) = crossbeam_channel::bounded(QUEUE_LINES);
     let (end, ended) = crossbeam_channel::bounded(0);
     let lost = Arc::new(AtomicU64::new(0));
-    let lost_by_thread = Arc::clone(&lost);
+    let paper = Paper { out, lost: Arc::clone(&lost), told: false };
     let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-        write(&lines, out, &lost_by_thread);
+        write(&lines, paper, &repeats);
         drop::<Sender<()>>(end);
     })?;
     let outlet = Outlet { queue: queue.clone(), lost: Arc::clone(&lost) };
     Ok((outlet, Handle { queue, lost, ended, thread: Some(thread) }))
 }
 
-fn write(lines: &Receiver<Piece>, mut out: impl Write, lost: &AtomicU64) {
-    let mut told = false;
-    while let Ok(piece) = lines.recv() {
-        let line = match piece {
-            Piece::Line(line) => line,
-            Piece::Mark(_) => continue,
-            Piece::End => return,
+/// What is written on.
+struct Paper<W> {
+    out: W,
+    lost: Arc<AtomicU64>,
+    /// A failure was told.
+    told: bool,
+}
+
+impl<W: Write> Paper<W> {
+    fn write(&mut self, line: &[u8]) {
+        let Err(error) = self.out.write_all(line).and_then(|()| self.out.flush()) else {
+            return;
         };
-        if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
-            lost.fetch_add(1, Ordering::Relaxed);
-            if !told {
-                told = true;
-                // Nobody is left to tell if this fails, too.
-                drop(writeln!(io::stderr(), "aggregator: log lines are lost: standard output: {error}"));
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        if !self.told {
+            self.told = true;
+            // Nobody is left to tell if this fails, too.
+            drop(writeln!(io::stderr(), "aggregator: log lines are lost: standard output: {error}"));
+        }
+    }
+
+    fn write_all(&mut self, lines: &[String]) {
+        lines.iter().for_each(|line| self.write(line.as_bytes()));
+    }
+}
+
+fn write(lines: &Receiver<Piece>, mut paper: Paper<impl Write>, repeats: &Repeats) {
+    let mut looked = Instant::now();
+    loop {
+        match lines.recv_timeout(LOOK_EVERY) {
+            Ok(Piece::Line(line)) => paper.write(&line),
+            Ok(Piece::Mark(_)) => paper.write_all(&repeats.rest()),
+            Ok(Piece::End) | Err(RecvTimeoutError::Disconnected) => {
+                return paper.write_all(&repeats.rest());
             }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            paper.write_all(&repeats.due(looked));
         }
     }
 }
@@ -151,7 +181,12 @@ impl Write for &Outlet {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::Form;
     use super::*;
+
+    fn no_repeats() -> Arc<Repeats> {
+        Arc::new(Repeats::new(Form::Json))
+    }
 
     /// Takes nothing until it is told to; then it keeps what it is given.
     struct Gate {
@@ -216,7 +251,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_counted_and_survived() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let (outlet, handle) = open(full).unwrap();
+        let (outlet, handle) = open(full, no_repeats()).unwrap();
         let view = handle.view();
         hand_in(&outlet, 3);
         drop(handle);
@@ -224,6 +259,6 @@ mod tests {
     }
 
     fn open_gate(open_gate: Receiver<()>, written: Sender<Vec<u8>>) -> (Outlet, Handle) {
-        open(Gate { open: open_gate, written }).unwrap()
+        open(Gate { open: open_gate, written }, no_repeats()).unwrap()
     }
 }

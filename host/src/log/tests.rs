@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::event::{CRATE, component};
 use super::lines::{Form, Lines};
+use super::repeats::{IN_A_ROW, Repeats};
 use crate::config::Level;
 
 /// Keeps each write on its own.
@@ -29,10 +30,13 @@ impl Write for Written {
 fn written(level: Level, form: Form, log: impl FnOnce()) -> Vec<String> {
     let written = Written::default();
     let out = written.clone();
-    let lines = Lines::new(level, form, || 1_772_366_410_123, move || out.clone());
+    let repeats = Arc::new(Repeats::new(form));
+    let lines = Lines::new(level, form, || 1_772_366_410_123, Arc::clone(&repeats), move || out.clone());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
-    let lines = written.0.lock().unwrap();
-    lines.clone()
+    let mut lines = written.0.lock().unwrap().clone();
+    // What the outlet would write at the end.
+    lines.extend(repeats.rest());
+    lines
 }
 
 fn objects(level: Level, log: impl FnOnce()) -> Vec<Value> {
@@ -68,6 +72,37 @@ fn each_level_hides_what_is_below_it() {
         for line in &lines {
             assert_eq!(line["message"], line["level"].as_str().unwrap().to_lowercase());
             assert_eq!(line.get("fatal"), None);
+        }
+    }
+}
+
+#[test]
+fn warnings_that_repeat_are_counted_each_thing_on_its_own_and_other_levels_are_all_written() {
+    let row = IN_A_ROW as usize;
+    let lines = objects(Level::Debug, || {
+        for n in 0..50 {
+            warn!(shard = n % 2, n, "slow");
+            error!(shard = n % 2, n, "failed");
+            error!(fatal = true, n, "the end");
+            info!(n, "batch");
+            debug!(n, "detail");
+            warn!(target: "audit", n, "refused");
+            warn!(target: "plugin", plugin = "vwap", n, "said by a plugin");
+        }
+    });
+    let of =
+        |message: &str| -> Vec<&Value> { lines.iter().filter(|line| line["message"] == message).collect() };
+    for message in ["the end", "batch", "detail", "refused", "said by a plugin"] {
+        assert_eq!(of(message).len(), 50, "{message}");
+        assert!(of(message).iter().all(|line| line.get("repeated").is_none()), "{message}");
+    }
+    for message in ["slow", "failed"] {
+        for shard in 0..2 {
+            let said: Vec<&Value> = of(message).into_iter().filter(|line| line["shard"] == shard).collect();
+            assert_eq!(said.len(), row + 1, "{message} of shard {shard}");
+            let last = said[row];
+            assert_eq!((&last["repeated"], &last["n"]), (&json!(25 - row), &json!(48 + shard)), "{last}");
+            assert_eq!(said[row - 1].get("repeated"), None);
         }
     }
 }

@@ -53,6 +53,11 @@ impl CheckpointNumbers {
         self.worker_seconds.observe(took.as_secs_f64());
     }
 
+    /// Makes a partition's counter of gaps, at zero, so that the first gap is seen as a rise.
+    pub(super) fn introduce(&self, partition: i32) {
+        self.gaps.with_label_values(&[partition.to_string()]);
+    }
+
     pub(super) fn gap(&self, partition: i32, records: i64) {
         let records = u64::try_from(records).unwrap_or(0);
         self.gaps.with_label_values(&[partition.to_string()]).inc_by(records);

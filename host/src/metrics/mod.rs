@@ -86,6 +86,7 @@ pub struct Metrics {
     /// How busy the workers are.
     pub pressure: Pressure,
     log_lines_lost: IntCounter,
+    spans_lost: IntCounter,
     backpressure: Gauge,
 }
 
@@ -187,6 +188,8 @@ impl Metrics {
             pressure: Pressure::default(),
             log_lines_lost: make
                 .counter("aggregator_log_lines_lost_total", "Log lines that could not be written")?,
+            spans_lost: make
+                .counter("aggregator_spans_lost_total", "Spans of traces that could not be sent")?,
             backpressure: make.gauge(
                 "aggregator_backpressure",
                 "How busy the busiest worker was over 2 s: 0 OK, 1 LOW, 2 HIGH",
@@ -290,10 +293,14 @@ impl Metrics {
 
     fn gather(&self, observed: &Observed) -> Vec<MetricFamily> {
         let process = Process::read();
+        observed.plugins.iter().for_each(|plugin| self.plugin_events.introduce(plugin));
+        observed.lag.iter().for_each(|(partition, _)| self.checkpoints.introduce(*partition));
         self.observed.set(observed, process);
         self.backpressure.set(f64::from(self.pressure.now() as u8));
-        let lost = crate::log::lost_lines();
-        self.log_lines_lost.inc_by(lost.saturating_sub(self.log_lines_lost.get()));
+        let lost_lines = crate::log::lost_lines();
+        self.log_lines_lost.inc_by(lost_lines.saturating_sub(self.log_lines_lost.get()));
+        let lost_spans = crate::traces::lost_spans();
+        self.spans_lost.inc_by(lost_spans.saturating_sub(self.spans_lost.get()));
         self.ancestor.update(&self.rates, observed, process);
         let mut families = self.registry.gather();
         families.extend(self.plugins.gather());
@@ -311,6 +318,9 @@ mod tests {
         metrics.trades.inc_by(3);
         metrics.sample(0);
         let observed = Observed {
+            ready: true,
+            parts: vec![("kafka", true), ("redis", false)],
+            plugins: vec!["vwap".to_owned()],
             lag: vec![(2, 7)],
             source_lag: Vec::new(),
             clock_lag_s: vec![(0, 1.5)],
@@ -326,6 +336,13 @@ mod tests {
             "aggregator_lag_records{partition=\"2\"} 7",
             "aggregator_clock_lag_seconds{shard=\"0\"} 1.5",
             "aggregator_checkpoint_age_seconds{shard=\"0\"} 2.5",
+            "aggregator_ready 1",
+            "aggregator_part_ok{part=\"kafka\"} 1",
+            "aggregator_part_ok{part=\"redis\"} 0",
+            "aggregator_offset_gap_records_total{partition=\"2\"} 0",
+            "aggregator_quarantined_total{plugin=\"vwap\"} 0",
+            "aggregator_plugin_faults_total{plugin=\"vwap\",stage=\"process\"} 0",
+            "aggregator_plugin_swaps_total{plugin=\"vwap\",result=\"refused\"} 0",
             "aggregator_sink_regressions_total 0",
             "aggregator_replayed_total 0",
             "aggregator_rejected_total{reason=\"too_late\"} 0",

@@ -10,6 +10,12 @@ use super::{Maker, Process};
 
 /// What is read from elsewhere at the moment of a scrape.
 pub struct Observed {
+    /// Whether the service does its work.
+    pub ready: bool,
+    /// Whether each thing that it depends on works.
+    pub parts: Vec<(&'static str, bool)>,
+    /// The plugins that run.
+    pub plugins: Vec<String>,
     /// Lag by partition.
     pub lag: Vec<(i32, i64)>,
     /// Lag by partition of a repartitioned feed's source.
@@ -30,6 +36,8 @@ pub struct Observed {
 
 /// The gauges that show it.
 pub(super) struct ObservedGauges {
+    ready: Gauge,
+    part_ok: GaugeVec,
     lag_records: GaugeVec,
     source_lag_records: GaugeVec,
     clock_lag_seconds: GaugeVec,
@@ -46,6 +54,12 @@ impl ObservedGauges {
     pub(super) fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
         let gauge = |name: &str, help: &str| make.gauge(&format!("aggregator_{name}"), help);
         Ok(Self {
+            ready: gauge("ready", "Whether the service does its work, as /health/ready says: 1 or 0")?,
+            part_ok: make.gauges(
+                "aggregator_part_ok",
+                "Whether a thing that the service depends on works: 1 or 0",
+                "part",
+            )?,
             lag_records: make.gauges(
                 "aggregator_lag_records",
                 "Records not yet aggregated and written",
@@ -79,6 +93,10 @@ impl ObservedGauges {
         self.lag_records.reset();
         for (partition, lag) in &observed.lag {
             self.lag_records.with_label_values(&[&partition.to_string()]).set(*lag as f64);
+        }
+        self.ready.set(f64::from(u8::from(observed.ready)));
+        for (part, ok) in &observed.parts {
+            self.part_ok.with_label_values(&[part]).set(f64::from(u8::from(*ok)));
         }
         self.source_lag_records.reset();
         for (partition, lag) in &observed.source_lag {

@@ -64,6 +64,17 @@ impl PluginEvents {
         })
     }
 
+    /// Makes a plugin's counters, at zero: an alert sees a rise only where there was a number before.
+    pub(super) fn introduce(&self, plugin: &str) {
+        for stage in Stage::OF_AN_INSTANCE {
+            self.faults.with_label_values(&[plugin, stage.as_str()]);
+        }
+        self.quarantined.with_label_values(&[plugin]);
+        for result in ["swapped", "refused", "rolled_back"] {
+            self.swaps.with_label_values(&[plugin, result]);
+        }
+    }
+
     /// Counts a failure.
     pub fn failed(&self, plugin: &str, stage: Stage) {
         self.faults.with_label_values(&[plugin, stage.as_str()]).inc();

@@ -35,6 +35,17 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stages in which an instance that runs can fail.
+    pub const OF_AN_INSTANCE: [Self; 7] = [
+        Self::Instantiate,
+        Self::Process,
+        Self::Flush,
+        Self::Touch,
+        Self::Export,
+        Self::Import,
+        Self::Forget,
+    ];
+
     /// The stage as a word of the contract.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -212,10 +212,11 @@ impl Work {
             FileChange::Refused(refusal) => {
                 let name = canonical(&refusal.plugin);
                 self.count(&name, "refused");
-                let kept = self.plugins.entry(name).or_default();
+                let kept = self.plugins.entry(name.clone()).or_default();
                 let from = kept.current.as_ref().map(|(candidate, _)| candidate.digest.to_string());
                 let ended = Ended::refused(refusal);
-                status::remember(&mut kept.history, ended.alone(from, self.intake.shared().clock.now_ms()));
+                let swap = ended.alone(from, self.intake.shared().clock.now_ms());
+                status::remember(&name, &mut kept.history, swap);
             }
             FileChange::Gone(name) => {
                 if let Some(kept) = self.plugins.get_mut(&canonical(&name)) {

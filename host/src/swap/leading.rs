@@ -311,7 +311,7 @@ impl Work {
         let answer = change.final_answer();
         change.answer(answer);
         if let Some(kept) = self.plugins.get_mut(name) {
-            status::remember(&mut kept.history, change.remembered());
+            status::remember(name, &mut kept.history, change.remembered());
         }
     }
 

@@ -3,12 +3,14 @@
 //! Invariant: plain data, bounded: the last swaps of each plugin.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::pipeline::comparison::Comparison;
 use crate::plugin::canonical;
 use crate::plugin::catalog::Running;
+use crate::traces::{self, Span};
 
 /// How many ended changes stay readable for each plugin.
 const HISTORY: usize = 20;
@@ -142,8 +144,34 @@ impl PluginStatus {
     }
 }
 
-/// Adds an ended change to a history.
-pub(super) fn remember(history: &mut VecDeque<Swap>, swap: Swap) {
+/// Adds an ended change of a plugin to its history.
+pub(super) fn remember(plugin: &str, history: &mut VecDeque<Swap>, swap: Swap) {
+    trace(plugin, &swap);
     history.push_front(swap);
     history.truncate(HISTORY);
+}
+
+/// Hands in the spans of a change: one for all of it, and one for each phase that it came through.
+fn trace(plugin: &str, swap: &Swap) {
+    let Phases { load, prepare, show, probation, accept } = swap.phases_ms;
+    let phases =
+        [("load", load), ("prepare", prepare), ("show", show), ("probation", probation), ("accept", accept)];
+    let took = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or(0));
+    let whole = phases.iter().map(|(_, ms)| took(*ms)).sum();
+    let span = || {
+        let span = Span::ended("swap", whole).text("plugin", plugin).text("result", swap.result);
+        span.number("carried_bytes", swap.carried_bytes as i64).failed(swap.reason.clone())
+    };
+    let mut root = None;
+    traces::record(|| root.insert(span()).clone());
+    let Some(root) = root else {
+        return;
+    };
+    let mut after = Duration::ZERO;
+    for (name, ms) in phases {
+        if ms.is_some() {
+            traces::record(|| root.part(name, after, took(ms)));
+        }
+        after += took(ms);
+    }
 }

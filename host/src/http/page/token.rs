@@ -194,7 +194,7 @@ mod tests {
 
     fn shape(key: &str, groups: &[&str], fields: &[&str]) -> ResultShape {
         let words = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        ResultShape { key: key.into(), groups: words(groups), fields: words(fields) }
+        ResultShape { plugin: key.to_owned(), key: key.into(), groups: words(groups), fields: words(fields) }
     }
 
     #[test]
@@ -223,7 +223,12 @@ mod tests {
     #[test]
     fn a_plugin_with_more_than_there_is_room_for_says_so() {
         let names: Vec<String> = (0..1_000).map(|index| format!("field{index}")).collect();
-        let shape = ResultShape { key: "wide".into(), groups: names.clone(), fields: names };
+        let shape = ResultShape {
+            plugin: "wide".to_owned(),
+            key: "wide".into(),
+            groups: names.clone(),
+            fields: names,
+        };
         let mut out = String::new();
         plugin(&shape, &Value::Null, &mut out);
         assert!(

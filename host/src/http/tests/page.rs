@@ -90,7 +90,12 @@ fn the_page_stays_small_however_much_there_is_to_show() {
     let windows: Vec<String> = (1..=60).map(|minutes| format!("{minutes}min")).collect();
     let groups = windows.clone();
     state.shapes = Arc::new(move || {
-        vec![ResultShape { key: "aggregates".into(), groups: groups.clone(), fields: Vec::new() }]
+        vec![ResultShape {
+            plugin: "sliding-window".to_owned(),
+            key: "aggregates".into(),
+            groups: groups.clone(),
+            fields: Vec::new(),
+        }]
     });
     state.workers = 256;
     for second in 0..300 {

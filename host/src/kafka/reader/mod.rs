@@ -112,6 +112,8 @@ pub(super) struct Reader {
     committed: BTreeMap<i32, i64>,
     /// No broker is connected.
     away: bool,
+    /// What the client said last of why a broker cannot be used.
+    cause: Option<String>,
 }
 
 impl Reader {
@@ -149,6 +151,7 @@ impl Reader {
             committed_at: now,
             committed: BTreeMap::new(),
             away: false,
+            cause: None,
         }
     }
 
@@ -251,19 +254,30 @@ impl Reader {
             }
             Notice::Brokers { connected: false } => {
                 self.away = true;
-                self.fail("no broker is connected");
+                match &self.cause {
+                    Some(cause) => self.fail(&format!("no broker is connected: {cause}")),
+                    None => self.fail("no broker is connected"),
+                }
             }
             Notice::Brokers { connected: true } => {
                 self.away = false;
+                self.cause = None;
                 // A member that the group has given nothing is as ready as one that reads.
                 if self.opening.is_none() && (self.grouped || !self.partitions.is_empty()) {
                     self.intake.shared().health.ok(Part::Kafka, self.stream);
                 }
             }
             Notice::Failed(error) => self.consumer_failed(&error),
-            // That no broker is connected was said already; the client repeats itself meanwhile.
-            Notice::Error(words) if self.away => tracing::debug!(reason = %words, "Kafka client error"),
-            Notice::Error(words) => tracing::warn!(reason = %words, "Kafka client error"),
+            Notice::Error { words, says_why } => {
+                // That no broker is connected was said already; the client repeats itself meanwhile.
+                match self.away {
+                    true => tracing::debug!(reason = %words, "Kafka client error"),
+                    false => tracing::warn!(reason = %words, "Kafka client error"),
+                }
+                if says_why {
+                    self.cause = Some(words);
+                }
+            }
         }
     }
 
@@ -413,7 +427,7 @@ impl Reader {
                 Notice::Revoked { .. } => {
                     self.consumer.assignment().and_then(|all| self.consumer.incremental_unassign(&all))
                 }
-                Notice::Brokers { .. } | Notice::Error(_) | Notice::Failed(_) => Ok(()),
+                Notice::Brokers { .. } | Notice::Error { .. } | Notice::Failed(_) => Ok(()),
             };
             if let Err(error) = answered {
                 tracing::debug!(%error, "Rebalance at the end not answered");

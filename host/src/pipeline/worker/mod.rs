@@ -27,6 +27,7 @@ use super::rejections::DeadLetter;
 use super::route::Routed;
 use super::status;
 use crate::metrics::pressure::Idle;
+use crate::traces::{self, Span};
 use crate::trade::{Decoder, Rejected, Rows};
 use closing::Closing;
 pub use event::{Assignment, CellStart, Event, Resume, WorkerHandle};
@@ -245,7 +246,9 @@ impl Worker {
             if due || (owned.more && owned.writer.has_room()) {
                 let began = self.shared.clock.monotonic();
                 owned.flush(&self.shared, now);
-                self.shared.metrics.flush(self.shared.clock.monotonic() - began);
+                let took = self.shared.clock.monotonic() - began;
+                self.shared.metrics.flush(took);
+                traces::record(|| Span::ended("flush", took).number("shard", owned.shard.id.into()));
             }
             owned.checkpoint(&self.shared, now);
             owned.recover(&self.shared, now);

@@ -4,6 +4,7 @@
 //! checkpoints are in its cells.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::Shared;
 use super::super::board::CheckpointStatus;
@@ -17,6 +18,7 @@ use super::super::trial::Changes;
 use super::super::writer::{Loaded, News, Outgoing, WriterHandle};
 use super::keeping::Renewals;
 use super::trying::Trying;
+use crate::traces::{self, Span};
 
 /// A shard with its writer.
 pub(super) struct Owned {
@@ -185,6 +187,11 @@ impl Owned {
         cell.trim(generation, &mut self.shard.tokens);
         cell.part(parting, &mut self.shard.tokens);
         shared.metrics.checkpoint(taken.bytes, taken.took_ms);
+        traces::record(|| {
+            let span = Span::ended("checkpoint", Duration::from_millis(taken.took_ms));
+            let span = span.number("shard", self.shard.id.into()).number("bytes", taken.bytes as i64);
+            span.text("plugin", cell.running.name())
+        });
         let status = CheckpointStatus {
             shard: self.shard.id,
             plugin: cell.running.name().into(),

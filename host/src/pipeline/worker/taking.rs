@@ -15,6 +15,7 @@ use super::super::parcel;
 use super::super::route::{Routed, route};
 use super::{Event, Worker};
 use crate::config::Partitioning;
+use crate::traces::{self, Span};
 
 impl Worker {
     pub(super) fn may_take(&mut self) -> bool {
@@ -192,6 +193,12 @@ impl Worker {
             self.shared.board.partition(routed.mark.partition, decoded);
             let took = self.shared.clock.monotonic() - routed.taken_at;
             self.shared.metrics.batch(took);
+            let (partition, first, messages) =
+                (routed.mark.partition, routed.mark.first, routed.records.len());
+            traces::record(|| {
+                let span = Span::of_batch("process", partition, first, took).number("first", first);
+                span.number("partition", partition.into()).number("messages", messages as i64)
+            });
             self.shared.throughput.finish(took, now.monotonic_ms);
         }
     }
