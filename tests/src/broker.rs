@@ -3,6 +3,7 @@
 //! Tests of one binary share one ([`shared`]), since it takes seconds to start; each test makes its own topics. The
 //! invariant: nothing is left behind, neither process nor directory, however the tests end.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,6 +35,21 @@ pub struct Options {
     pub proxied: bool,
     /// More heap and the full compiler, for measurements.
     pub measured: bool,
+    /// Further listeners, each behind a proxy whose port is told to clients that come that way.
+    pub listeners: Vec<Listener>,
+    /// A user and a password for SCRAM-SHA-256.
+    pub scram: Option<(String, String)>,
+}
+
+/// A listener besides the broker's own.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name, in capitals.
+    pub name: String,
+    /// What it speaks, such as `SASL_SSL`.
+    pub protocol: String,
+    /// Its properties, without the `listener.name.….` before each.
+    pub properties: Vec<(String, String)>,
 }
 
 /// A running broker.
@@ -45,6 +61,8 @@ pub struct Broker {
     leash: Mutex<Leash>,
     proxy: Option<Proxy>,
     controller: u16,
+    /// The links of the further listeners.
+    links: BTreeMap<String, Proxy>,
     topics: AtomicU32,
 }
 
@@ -74,19 +92,25 @@ impl Broker {
         let directory = tempfile::Builder::new().prefix("aggregator-broker-").tempdir()?.keep();
         let proxied_port = ports::free();
         let proxy = options.proxied.then(|| Proxy::start(proxied_port)).transpose()?;
-        let ports = Ports {
-            own: ports::free(),
-            controller: ports::free(),
-            proxied: proxy.as_ref().map(|proxy| (proxied_port, proxy.port())),
-        };
+        let mut links = BTreeMap::new();
+        let mut listening = Vec::new();
+        let proxied = proxy.as_ref().map(|proxy| (proxied_port, proxy.port()));
+        listening.extend(proxied.map(|(port, told)| ("PROXIED".to_owned(), port, told)));
+        for listener in &options.listeners {
+            let port = ports::free();
+            let link = Proxy::start(port)?;
+            listening.push((listener.name.clone(), port, link.port()));
+            links.insert(listener.name.clone(), link);
+        }
+        let ports = Ports { own: ports::free(), controller: ports::free(), listening };
         let properties = directory.join("server.properties");
-        fs::write(&properties, server_properties(&directory, &ports))?;
-        format_storage(&classes, &properties)?;
+        fs::write(&properties, server_properties(&directory, &ports, &options.listeners))?;
+        format_storage(&classes, &properties, options.scram.as_ref())?;
         let command = command(&classes, &properties, options);
         let leash = Mutex::new(Leash::start(&command, &log(&directory), Some(&directory))?);
         let address = format!("127.0.0.1:{}", ports.own);
         let (controller, topics) = (ports.controller, AtomicU32::new(0));
-        let broker = Self { address, command, directory, leash, proxy, controller, topics };
+        let broker = Self { address, command, directory, leash, proxy, controller, links, topics };
         broker.wait_answer()?;
         Ok(broker)
     }
@@ -130,6 +154,14 @@ impl Broker {
     /// Panics where the broker was started without one.
     pub fn link(&self) -> &Proxy {
         self.proxy.as_ref().expect("a broker that was started behind a proxy")
+    }
+
+    /// The link that clients of a further listener come over.
+    ///
+    /// # Panics
+    /// Panics where there is no such listener.
+    pub fn link_of(&self, listener: &str) -> &Proxy {
+        self.links.get(listener).unwrap_or_else(|| panic!("a broker with a listener {listener}"))
     }
 
     fn leash(&self) -> MutexGuard<'_, Leash> {
@@ -310,12 +342,20 @@ pub(crate) fn command(classes: &str, properties: &Path, options: &Options) -> Ve
 }
 
 /// Writes the cluster's id into the log directory, without which KRaft does not start.
-pub(crate) fn format_storage(classes: &str, properties: &Path) -> Result<()> {
+pub(crate) fn format_storage(
+    classes: &str,
+    properties: &Path,
+    scram: Option<&(String, String)>,
+) -> Result<()> {
+    let user = |(name, password): &(String, String)| {
+        ["--add-scram".to_owned(), format!("SCRAM-SHA-256=[name={name},password={password}]")]
+    };
     let output = Command::new("java")
         .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes])
         .args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"])
         .arg(properties)
+        .args(scram.map(user).into_iter().flatten())
         .output()
         .context("formatting the broker's storage")?;
     let told = String::from_utf8_lossy(&output.stderr);
@@ -327,22 +367,27 @@ pub(crate) fn format_storage(classes: &str, properties: &Path) -> Result<()> {
 pub(crate) struct Ports {
     pub(crate) own: u16,
     pub(crate) controller: u16,
-    /// The second listener's, and the proxy's before it.
-    pub(crate) proxied: Option<(u16, u16)>,
+    /// The further listeners: name, port, and the port of the proxy before it.
+    pub(crate) listening: Vec<(String, u16, u16)>,
 }
 
 pub(crate) fn log(directory: &Path) -> PathBuf {
     directory.join("broker.log")
 }
 
-pub(crate) fn server_properties(directory: &Path, ports: &Ports) -> String {
-    let Ports { own, controller, proxied } = ports;
-    let (listener, advertised) = match proxied {
-        Some((port, told)) => {
-            (format!(",PROXIED://127.0.0.1:{port}"), format!(",PROXIED://127.0.0.1:{told}"))
+pub(crate) fn server_properties(directory: &Path, ports: &Ports, further: &[Listener]) -> String {
+    let Ports { own, controller, listening } = ports;
+    let [mut listener, mut advertised, mut protocols, mut own_properties] = [const { String::new() }; 4];
+    for (name, port, told) in listening {
+        listener += &format!(",{name}://127.0.0.1:{port}");
+        advertised += &format!(",{name}://127.0.0.1:{told}");
+    }
+    for Listener { name, protocol, properties } in further {
+        protocols += &format!(",{name}:{protocol}");
+        for (property, value) in properties {
+            own_properties += &format!("listener.name.{}.{property}={value}\n", name.to_lowercase());
         }
-        None => (String::new(), String::new()),
-    };
+    }
     let logs = directory.join("logs");
     // Internal topics of one partition and one replica; old timestamps are kept and taken, since tests replay
     // times of their own. A short session, so that a broker that was killed is let in again soon.
@@ -352,7 +397,7 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller}{listener}
 advertised.listeners=PLAINTEXT://127.0.0.1:{own}{advertised}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT{protocols}
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 broker.session.timeout.ms=3000
@@ -372,7 +417,7 @@ log.retention.ms=-1
 log.message.timestamp.after.max.ms=9223372036854775807
 message.max.bytes=33554432
 log.cleaner.enable=false
-",
+{own_properties}",
         logs.display()
     )
 }

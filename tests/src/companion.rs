@@ -31,8 +31,8 @@ impl Companion {
         let classes = paths::broker_jars()?.join("*").display().to_string();
         let directory = tempfile::Builder::new().prefix("aggregator-companion-").tempdir()?.keep();
         let properties = directory.join("server.properties");
-        let ports = Ports { own: ports::free(), controller, proxied: None };
-        let alone = broker::server_properties(&directory, &ports);
+        let ports = Ports { own: ports::free(), controller, listening: Vec::new() };
+        let alone = broker::server_properties(&directory, &ports, &[]);
         let without = |line: &&str| !line.starts_with("advertised.listeners");
         let mut text: String = alone.lines().filter(without).map(|line| format!("{line}\n")).collect();
         text = text
@@ -40,7 +40,7 @@ impl Companion {
             .replace("node.id=1", &format!("node.id={NODE}"))
             .replace(&format!(",CONTROLLER://127.0.0.1:{controller}"), "");
         fs::write(&properties, text)?;
-        broker::format_storage(&classes, &properties)?;
+        broker::format_storage(&classes, &properties, None)?;
         let command = broker::command(&classes, &properties, &broker::Options::default());
         let leash = Leash::start(&command, &broker::log(&directory), Some(&directory))?;
         let companion = Self { command, directory, leash };

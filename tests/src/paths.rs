@@ -77,6 +77,19 @@ pub fn broker_jars() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The checker of alert rules; the variable `PROMTOOL` names another.
+///
+/// # Errors
+/// Fails where there is none, naming the command.
+pub fn promtool() -> Result<PathBuf> {
+    let path = match variable("PROMTOOL") {
+        Some(path) => PathBuf::from(path),
+        None => target()?.join("promtool/promtool"),
+    };
+    ensure!(path.exists(), "{} is missing; tests/run fetches it", path.display());
+    Ok(path)
+}
+
 /// A directory that is kept from run to run.
 ///
 /// # Errors

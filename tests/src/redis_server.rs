@@ -2,6 +2,7 @@
 //!
 //! The invariant: nothing is written outside the server's own directory, and without persistence a restart is empty.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct RedisServer {
     directory: TempDir,
     /// What hosts connect to, where it is not the server itself.
     proxy: Option<Proxy>,
+    /// What the server is told besides.
+    further: Vec<String>,
 }
 
 impl RedisServer {
@@ -54,7 +57,8 @@ impl RedisServer {
             "redis-server is missing; install it with: apt-get install redis-server"
         );
         let directory = tempfile::Builder::new().prefix("aggregator-redis-").tempdir()?;
-        let mut server = Self { port: ports::free(), memory, leash: None, directory, proxy: None };
+        let (port, further) = (ports::free(), Vec::new());
+        let mut server = Self { port, memory, leash: None, directory, proxy: None, further };
         server.restart()?;
         Ok(server)
     }
@@ -66,6 +70,30 @@ impl RedisServer {
     pub fn start_proxied(memory: Memory) -> Result<Self> {
         let mut server = Self::start_with(memory)?;
         server.proxy = Some(Proxy::start(server.port)?);
+        Ok(server)
+    }
+
+    /// Starts a server that also speaks TLS, behind a proxy, which hosts are led to. `user` is a user with
+    /// password and rights, as `ACL SETUSER` takes it.
+    ///
+    /// # Errors
+    /// Fails where redis-server is missing, naming the command, or does not come up.
+    pub fn start_encrypted(certificate: &Path, key: &Path, user: &str) -> Result<Self> {
+        let mut server = Self::start()?;
+        let port = ports::free();
+        let option = |name: &str, value: &str| [format!("--{name}"), value.to_owned()];
+        server.further = [
+            option("tls-port", &port.to_string()),
+            option("tls-cert-file", &certificate.display().to_string()),
+            option("tls-key-file", &key.display().to_string()),
+            option("tls-ca-cert-file", &certificate.display().to_string()),
+            option("tls-auth-clients", "no"),
+        ]
+        .concat();
+        server.further.push("--user".to_owned());
+        server.further.extend(user.split_whitespace().map(str::to_owned));
+        server.restart()?;
+        server.proxy = Some(Proxy::start(port)?);
         Ok(server)
     }
 
@@ -89,7 +117,8 @@ impl RedisServer {
         let path = directory.display().to_string();
         let command = ["redis-server", "--port", &port, "--bind", "127.0.0.1", "--dir", &path, "--save", ""];
         let persistence = ["--appendonly", append, "--appendfsync", "everysec"];
-        let command: Vec<String> = command.iter().chain(&persistence).map(|&word| word.to_owned()).collect();
+        let words = command.iter().chain(&persistence).map(|&word| word.to_owned());
+        let command: Vec<String> = words.chain(self.further.iter().cloned()).collect();
         self.leash = Some(Leash::start(&command, &directory.join("redis.log"), None)?);
         wait::until("redis to answer", START_LIMIT, || {
             let mut connection = self.connect().ok()?;

@@ -24,6 +24,8 @@ use crate::random::Random;
 /// How much is read at once, and how many pieces wait in one direction of a connection.
 const PIECE_BYTES: usize = 16 << 10;
 const PIECES: usize = 64;
+/// How much is kept of what passes.
+const RECORDED_BYTES: usize = 32 << 20;
 /// How long a write that nobody takes is left alone until the connection is looked at again.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
 /// How long the server may take to accept.
@@ -69,6 +71,8 @@ struct Link {
     free_at: [Instant; 2],
     cut: Option<Cut>,
     cuts: usize,
+    /// What has passed, where it is to be kept.
+    recorded: Option<Vec<u8>>,
     random: Random,
     connections: Vec<Arc<Connection>>,
     threads: Vec<JoinHandle<()>>,
@@ -152,6 +156,7 @@ impl Proxy {
             free_at: [now, now],
             cut: None,
             cuts: 0,
+            recorded: None,
             random: Random::new(u64::from(port)),
             connections: Vec::new(),
             threads: Vec::new(),
@@ -216,6 +221,22 @@ impl Proxy {
     /// How many cuts of [`Proxy::cut_behind`] have happened.
     pub fn cuts(&self) -> usize {
         self.shared.link().cuts
+    }
+
+    /// Keeps what passes from now on, in both directions, up to a bound.
+    pub fn record(&self) {
+        self.shared.link().recorded = Some(Vec::new());
+    }
+
+    /// Whether these bytes have passed since [`Proxy::record`], whole and in one piece.
+    pub fn has_recorded(&self, bytes: &[u8]) -> bool {
+        let link = self.shared.link();
+        link.recorded.as_ref().is_some_and(|all| all.windows(bytes.len().max(1)).any(|part| part == bytes))
+    }
+
+    /// How many bytes have passed since [`Proxy::record`].
+    pub fn recorded_bytes(&self) -> usize {
+        self.shared.link().recorded.as_ref().map_or(0, Vec::len)
     }
 
     /// Makes the link a good one again.
@@ -309,6 +330,9 @@ fn read(
     let mut last_due = Instant::now();
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let mut link = shared.link();
+        if let Some(recorded) = link.recorded.as_mut().filter(|recorded| recorded.len() < RECORDED_BYTES) {
+            recorded.extend_from_slice(&bytes[..count]);
+        }
         let late = link.delay.map_or(Duration::ZERO, |(by, jitter)| {
             by.saturating_sub(jitter) + jitter.mul_f64(2.0 * link.random.unit())
         });

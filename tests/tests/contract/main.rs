@@ -6,11 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "a test's own functions fail the test, too")]
 
 mod cases;
+mod compose;
 mod demo;
+mod deploy;
 mod harness;
+mod health_command;
 mod http;
 mod kafka_output;
 mod live;
+mod logs;
+mod monitoring;
 mod page;
 mod plugins;
 mod plugins_http;
@@ -22,5 +27,7 @@ mod rig;
 mod shutdown;
 mod start;
 mod structure;
+mod traces;
 mod uploads;
 mod windows;
+mod yaml;

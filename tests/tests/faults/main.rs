@@ -6,8 +6,11 @@
 //! seed, and repeats with it (`FAULT_SEED`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admin;
 mod broker_away;
+mod certificates;
 mod clock;
+mod encryption;
 mod kill;
 mod layout;
 mod leaderless;
@@ -23,6 +26,8 @@ mod repartition;
 mod resources;
 mod retention;
 mod run;
+mod secrets;
+mod secured;
 mod soak;
 mod start;
 mod storm;

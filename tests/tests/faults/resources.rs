@@ -1,4 +1,5 @@
-//! Row 29: a machine that has too little of something: no room for the log, few descriptors, clients that hold theirs.
+//! Row 29: a machine that has too little of something: no room for the log, few descriptors, clients that hold theirs,
+//! no place for compiled plugins, no long files.
 //!
 //! A port that is taken is tested with the other starts. The invariant: trades are counted all the same, and what is
 //! missing is said once.
@@ -105,5 +106,57 @@ fn sixty_four_descriptors_are_enough_also_with_clients_that_hold_connections() {
         })
         .unwrap();
         run.assert_exact(&[&host]);
+    }
+}
+
+/// The lines of a host at this level that say something of compiled plugins.
+fn lines_about_the_cache(host: &Host) -> usize {
+    let about = |line: &&serde_json::Value| {
+        let text = line.to_string();
+        line["level"] == "WARN" && (text.contains("PLUGIN_CACHE_DIR") || text.contains("cannot be kept"))
+    };
+    host.log().iter().filter(about).count()
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_said_once_and_plugins_run_all_the_same() {
+    for number in 0..runs(1, 5) {
+        let run = Run::new("29 cache cannot be written", seed(294, number), Shape::Arrays, Memory::Volatile);
+        // A folder in which even root can make nothing.
+        let host = Host::start(&run.settings().with("PLUGIN_CACHE_DIR", "/proc/self/fdinfo")).unwrap();
+        let pace = &Pace::default();
+        thread::scope(|scope| {
+            let load = Load::start(scope, &run, pace, Duration::from_secs(2));
+            wait_serving(&host);
+            load.wait();
+        });
+        run.assert_exact(&[&host]);
+        assert_eq!(lines_about_the_cache(&host), 1, "{:?}", host.log());
+    }
+}
+
+#[test]
+fn a_limit_on_the_length_of_files_refuses_an_upload_and_ends_nothing() {
+    for number in 0..runs(1, 5) {
+        let run = Run::new("29 no long files", seed(295, number), Shape::Arrays, Memory::Volatile);
+        let plugins = tempfile::tempdir().unwrap();
+        let settings = run.settings().with("PLUGINS_DIR", &plugins.path().display().to_string());
+        // The default plugin is compiled and kept by now: another host needs no file for it.
+        Host::start_ready(&settings).unwrap();
+        // Blocks of 512 bytes.
+        let host = start_in_shell("ulimit -f 16; exec \"$0\"", &settings);
+        let wasm = std::fs::read(paths::component("vwap").unwrap()).unwrap();
+        assert!(wasm.len() > 16 * 512, "{} bytes", wasm.len());
+        let pace = &Pace::default();
+        thread::scope(|scope| {
+            let load = Load::start(scope, &run, pace, Duration::from_secs(2));
+            wait_serving(&host);
+            let answer = http::send("PUT", host.port(), "/plugins/vwap", "", &wasm).unwrap();
+            assert!((400..600).contains(&answer.status), "{}: {}", answer.status, answer.body);
+            assert!(answer.body.contains("too large"), "{}", answer.body);
+            load.wait();
+        });
+        run.assert_exact(&[&host]);
+        assert_eq!(std::fs::read_dir(plugins.path()).unwrap().count(), 0, "nothing is left of it");
     }
 }
