@@ -124,7 +124,7 @@ impl Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let broker = Broker::start(&broker::Options { measured: true, proxied: false })?;
+    let broker = Broker::start(&broker::Options { measured: true, ..broker::Options::default() })?;
     for &shape in options.shapes() {
         match (options.swaps, options.latency) {
             (Some(swaps), _) => swaps::measure(&options, &broker, shape, swaps)?,
