@@ -216,22 +216,25 @@ fn memory_is_given_back_after_a_burst_of_tokens() {
     let _row = Kept::of("28 memory given back after a burst");
     let (broker, redis) = (broker::shared(), RedisServer::start().unwrap());
     let topic = broker.topic("burst", 4).unwrap();
-    let settings =
-        Settings::of(broker, &topic, &redis).with("TIME_WINDOWS", "2s,5s").with("MAINTENANCE_INTERVAL", "1h");
+    let settings = Settings::of(broker, &topic, &redis)
+        .with("TIME_WINDOWS", "10s,30s")
+        .with("MAINTENANCE_INTERVAL", "1h");
     let host = Host::start_ready(&settings).unwrap();
     let producer = Producer::new(broker, &topic).unwrap();
     let mut sent = 0;
     let mut burst = |name: &str, tokens: usize| {
-        for first in (0..tokens).step_by(100) {
-            let now_ms = time::now_ms();
-            let trades: Vec<Trade> =
-                (first..first + 100).map(|token| Trade::simple(&format!("{name}-{token}"), now_ms)).collect();
-            let payload = array_json(&trades);
-            let partition = (first / 100 % 4) as i32;
-            producer.send(&[Message { partition, key: None, payload, timestamp_ms: None, trades }]).unwrap();
-        }
+        let now_ms = time::now_ms();
+        let array = |first: usize| {
+            let names = (first..first + 100).map(|token| format!("{name}-{token}"));
+            let trades: Vec<Trade> = names.map(|token| Trade::simple(&token, now_ms)).collect();
+            let (payload, partition) = (array_json(&trades), (first / 100 % 4) as i32);
+            Message { partition, key: None, payload, timestamp_ms: None, trades }
+        };
+        let arrays: Vec<Message> = (0..tokens).step_by(100).map(array).collect();
+        producer.send(&arrays).unwrap();
         sent += tokens;
         host.wait_metric("aggregator_trades_total", LIMIT, |counted| counted >= sent as f64).unwrap();
+        host.wait_metric("aggregator_active_tokens", LIMIT, |active| active >= tokens as f64).unwrap();
         host.wait_metric("aggregator_active_tokens", LIMIT, |active| active == 0.0).unwrap();
     };
     let give_back = || {
