@@ -15,6 +15,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::native::waiting_events;
 use crate::metrics::Metrics;
 
 /// What the reader is told.
@@ -134,11 +135,16 @@ impl ConsumerContext for Context {
 
 /// Has a consumer say all that it has to say aside from messages.
 pub(super) fn serve(consumer: &BaseConsumer<Context>) {
-    // Messages travel on the partitions' own queues; what comes here are events and errors.
-    while let Some(event) = consumer.poll(Duration::ZERO) {
-        if let Err(error) = event {
+    // Messages travel on the partitions' own queues; what comes here are events and errors. A poll that has served a
+    // line of the log answers like one that has found nothing.
+    while waiting_events(consumer) > 0 {
+        if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
             consumer.client().context().note(Notice::Failed(error));
         }
+    }
+    // Rebalances and errors want a poll now and then whatever waits.
+    if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
+        consumer.client().context().note(Notice::Failed(error));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::context::Context;
+use super::context::{Context, serve};
 use super::describe::describe;
 use super::{ClientError, client};
 use crate::config::{Config, Partitioning};
@@ -60,7 +60,7 @@ async fn wait_for(consumer: &BaseConsumer<Context>, topic: &str, shared: &Shared
     loop {
         let asked = tokio::task::block_in_place(|| {
             // Errors of the client come this way, and are counted.
-            drop(consumer.poll(Duration::ZERO));
+            serve(consumer);
             describe(consumer.client(), topic, ANSWER_WITHIN)
         });
         match asked {

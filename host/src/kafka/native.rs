@@ -141,6 +141,20 @@ impl Drop for PartitionQueue {
     }
 }
 
+/// How many events wait in a consumer's own queue.
+pub(super) fn waiting_events(consumer: &BaseConsumer<Context>) -> usize {
+    // SAFETY: the client outlives the calls; the handle of the queue is ours and given back once.
+    unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
+        if queue.is_null() {
+            return 0;
+        }
+        let waiting = sys::rd_kafka_queue_length(queue);
+        sys::rd_kafka_queue_destroy(queue);
+        waiting
+    }
+}
+
 /// Called by librdkafka's threads when an empty queue gets something.
 unsafe extern "C" fn unpark(_client: *mut sys::rd_kafka_t, opaque: *mut c_void) {
     // SAFETY: `opaque` is the boxed thread of a queue whose drop disables this callback first.

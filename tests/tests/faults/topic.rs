@@ -10,9 +10,10 @@ use aggregator_tests::host::Host;
 use aggregator_tests::redis_server::RedisServer;
 use aggregator_tests::stream::{Message, Shape};
 use aggregator_tests::wait;
+use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
-use crate::run::{LIMIT, Plan, Run, runs, scaled, seed, trades, wait_serving};
+use crate::run::{LIMIT, Plan, Run, runs, scaled, seed, wait_serving};
 
 /// How long a host may take to notice what it looks for every ten seconds, and to begin anew.
 const NOTICED_WITHIN: Duration = Duration::from_secs(15);
@@ -133,12 +134,21 @@ fn made_anew_under(of_test: u64, partitioning: &str, shape: Shape) {
             let host = Host::start(&run.settings().with("PARTITIONING", partitioning)).unwrap();
             send(run, first, Duration::from_secs(2));
             wait_stored(&host, first);
+            if share < 0.5 {
+                host.signal(Signal::SIGSTOP);
+            }
             run.broker.make_topic_anew(&run.topic, 4).unwrap();
             let pace = &Pace::default();
+            let before = count(first);
             thread::scope(|scope| {
-                // Some of it before the host notices, and some while it begins anew.
-                let load = Load::of(scope, run, pace, rest, Duration::from_secs(12));
-                let before = trades(&host);
+                // Some of it before the host notices, and some while it begins anew. A host that is frozen meanwhile finds
+                // a topic that is longer than the former one was.
+                let frozen = share < 0.5;
+                let load = Load::of(scope, run, pace, rest, Duration::from_secs(if frozen { 0 } else { 12 }));
+                if frozen {
+                    load.wait_for(0.9);
+                    host.signal(Signal::SIGCONT);
+                }
                 host.wait_metric("aggregator_trades_total", scaled(NOTICED_WITHIN), |now| now > before)
                     .unwrap();
                 load.finish();
