@@ -136,15 +136,12 @@ impl ConsumerContext for Context {
 /// Has a consumer say all that it has to say aside from messages.
 pub(super) fn serve(consumer: &BaseConsumer<Context>) {
     // Messages travel on the partitions' own queues; what comes here are events and errors. A poll that has served a
-    // line of the log answers like one that has found nothing.
-    while waiting_events(consumer) > 0 {
+    // line of the log answers like one that has found nothing, so they are counted beforehand; one more, since a
+    // rebalance wants to be polled for whatever waits.
+    for _ in 0..=waiting_events(consumer) {
         if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
             consumer.client().context().note(Notice::Failed(error));
         }
-    }
-    // Rebalances and errors want a poll now and then whatever waits.
-    if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
-        consumer.client().context().note(Notice::Failed(error));
     }
 }
 

@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Work;
 use crate::metrics::Leftover;
+use crate::pipeline::ground::checkpoint_name;
 use crate::pipeline::upkeep::Upkeep;
 use crate::store::{CheckpointPiece, Found, REMOVED_AT_ONCE, StoreError};
 
@@ -137,6 +138,10 @@ impl Work {
 
     /// Removes pieces of checkpoints that nothing can read any more.
     fn remove_pieces(&self, pieces: Vec<CheckpointPiece>) -> Result<(), Interrupted> {
+        if self.shared().ground().former.is_some() {
+            // A change of the layout is under way, which reads the checkpoints of the former one.
+            return Ok(());
+        }
         let mut cells: BTreeMap<(u32, Arc<str>), Vec<CheckpointPiece>> = BTreeMap::new();
         for piece in pieces {
             cells.entry((piece.shard, Arc::clone(&piece.plugin))).or_default().push(piece);
@@ -195,8 +200,9 @@ impl Work {
     /// has, and older than what its windows hold.
     fn is_outlived(&self, shard: u32, plugin: &str, head: &crate::store::Head) -> bool {
         let shared = self.shared();
-        let changes = &shared.changes;
-        let runs = changes.has(plugin) && !shared.layout.has_vanished(shard);
+        let (name, _) = plugin.split_once('@').unwrap_or((plugin, ""));
+        let of_layout = *checkpoint_name(shared.ground().layout_id, name) == *plugin;
+        let runs = of_layout && shared.changes.has(name) && !shared.layout.has_vanished(shard);
         // A part is numbered by the wall clock.
         let newest_ms = head.parts.iter().map(|part| part.id).max().unwrap_or(0);
         let now_ms = shared.clock.now_ms().unsigned_abs();
