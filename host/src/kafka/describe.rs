@@ -53,7 +53,9 @@ pub(super) fn describe<C: ClientContext>(
     timeout: Duration,
 ) -> Result<Description, String> {
     let name = CString::new(topic).map_err(|_| format!("topic {topic:?} has no name"))?;
-    let event = ask(client, &name, timeout).map_err(|words| format!("topic {topic}: {words}"))?;
+    let event = broker_for(client, topic, timeout)
+        .and_then(|broker| ask(client, (&name, broker), timeout))
+        .map_err(|words| format!("topic {topic}: {words}"))?;
     let mut count = 0;
     // SAFETY: the event is alive and one of this kind, or null comes back; `count` is ours. The array lives as long
     // as the event, which outlives its use here.
@@ -80,10 +82,20 @@ pub(super) fn describe<C: ClientContext>(
     }
 }
 
-/// Sends the question and waits for the answer.
+/// Any broker that answers. Left to itself the client asks the controller, which a mock cluster does not have.
+fn broker_for<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<i32, String> {
+    let known = client.fetch_metadata(Some(topic), timeout);
+    let known = known.map_err(|error| format!("no broker has answered: {error}"))?;
+    // The first connection may not know yet which broker it has reached.
+    let answered = Some(known.orig_broker_id()).filter(|id| *id >= 0);
+    let any = || known.brokers().first().map(|broker| broker.id());
+    answered.or_else(any).ok_or_else(|| "no broker is known".to_owned())
+}
+
+/// Sends a broker the question and waits for the answer.
 fn ask<C: ClientContext>(
     client: &Client<C>,
-    name: &CStr,
+    (name, broker): (&CStr, i32),
     timeout: Duration,
 ) -> Result<Owned<sys::rd_kafka_event_t>, String> {
     let native = client.native_ptr();
@@ -105,6 +117,7 @@ fn ask<C: ClientContext>(
             words.as_mut_ptr(),
             words.len(),
         );
+        sys::rd_kafka_AdminOptions_set_broker(options.get(), broker, words.as_mut_ptr(), words.len());
     }
     // SAFETY: the client outlives the queue, which is given back at the end of this function; an answer that comes
     // later is dropped by librdkafka with the queue.
