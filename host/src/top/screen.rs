@@ -227,15 +227,15 @@ impl Screen {
     }
 
     fn tokens(&self) -> Table<'_> {
-        let window = self.reading.tokens.iter().find_map(|(_, token)| {
-            token["results"]["aggregates"].as_object()?.keys().next().map(|name| clean(name, 8))
-        });
-        let heading = |name: &str| match &window {
-            Some(window) => format!("{name} {window}"),
+        let plugins = Reading::list(&self.reading.plugins, "plugins");
+        let leading = plugins.iter().find(|plugin| plugin["result_key"] == "aggregates");
+        let window = leading.and_then(|plugin| plugin["groups"][0].as_str());
+        let heading = |name: &str| match window {
+            Some(window) => format!("{name} {}", clean(window, 8)),
             None => name.to_owned(),
         };
         let rows = self.reading.tokens.iter().map(|(token, answer)| {
-            let values = answer["results"]["aggregates"].as_object().and_then(|all| all.values().next());
+            let values = window.map(|window| &answer["results"]["aggregates"][window]);
             let value = |name: &str| values.and_then(|values| values[name].as_f64());
             let count = |name: &str| value(name).map_or_else(none, |count| figure::count(count as u64));
             let change = value("price_change").unwrap_or(0.0);

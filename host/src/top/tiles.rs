@@ -99,7 +99,7 @@ fn tokens(reading: &Reading) -> Tile {
 fn memory(memory: &Value) -> Tile {
     let bytes =
         |value: &Value| value.as_f64().map_or_else(none, |mib| figure::bytes((mib * 1_048_576.0) as u64));
-    let sub = format!("{} in plugins", bytes(&memory["plugin_memory_mb"]));
+    let sub = format!("{} kept for plugins", bytes(&memory["plugin_memory_mb"]));
     tile("Memory", bytes(&memory["resident_mb"]), sub)
 }
 

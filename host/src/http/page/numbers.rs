@@ -151,7 +151,7 @@ fn tokens(state: &State) -> Tile {
 
 fn memory(state: &State) -> Tile {
     let plugins: usize = state.board.shards().values().map(|shard| shard.memory_bytes).sum();
-    let sub = format!("{} in plugins", figure::bytes(plugins as u64));
+    let sub = format!("{} kept for plugins", figure::bytes(plugins as u64));
     tile("Memory", "Resident memory of the process", figure::bytes(Process::read().resident_bytes), sub)
 }
 

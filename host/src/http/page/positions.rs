@@ -77,7 +77,8 @@ fn partition(state: &State, id: i32, status: &PartitionStatus, fed: &[&ShardStat
         progress(status),
         lag(status.lag),
         number(status.processed),
-        number(status.end),
+        // The end is looked up less often than it is passed.
+        number(status.end.max(status.processed)),
         age(state, status.newest_ms),
         clock_ms.map_or_else(none, |ms| figure::span(state.behind_seconds(ms))),
         saved.map_or_else(none, figure::span),

@@ -29,14 +29,14 @@ fn reading() -> Reading {
             ],
             "shards": [{"clock_lag_seconds": 0.25, "checkpoint_age_seconds": 3.0}],
         }),
-        plugins: json!({"plugins": [{
+        plugins: json!({"plugins": [{"name": "sliding-window", "result_key": "aggregates", "groups": ["1min", "15min"]}, {
             "name": "vwap", "version": "0.1.0", "digest": "0123456789abcdef", "memory_bytes": 1_048_576,
             "cost": {"running": {"ns_per_trade": 38.0}}, "counts": {"faults": 1, "quarantined": 2},
             "trial": {"phase": "probation"}, "history": [{"result": "rolled_back", "stage": "process"}],
         }]}),
         tokens: vec![(
             "evil\u{1b}[2Jtoken".to_owned(),
-            json!({"results": {"aggregates": {"1min": {
+            json!({"results": {"aggregates": {"15min": {"price_change": 9.0}, "1min": {
                 "end_price": 0.0000012345, "price_change": -2.5, "buy_count": 7, "sell_count": 3, "volume_usd": 12_345.0
             }}}}),
         )],
