@@ -107,6 +107,7 @@ fn every_setting_reaches_the_configuration() {
             "TIME_WINDOWS" => "2h",
             "OUTPUT_ENCODING" => "msgpack",
             "HTTP_BIND" => "::1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://collector:4318",
             "LOG_LEVEL" => "debug",
             "LOG_FORMAT" => "text",
             _ if ["0", "4", "16", "256", "8081"].contains(&setting.default) => "7",

@@ -69,7 +69,7 @@ fn a_frame_shows_health_numbers_partitions_plugins_and_tokens() {
         "LOW",
         "86.0 MiB",
         "most: not_json",
-        "0 ██████░░░░ 65 %",
+        "0 ███████░░░ 65 %",
         "no leader",
         "0123456789ab",
         "probation",
