@@ -43,7 +43,7 @@ impl Browser {
         let program = ["chromedriver".to_owned(), format!("--port={port}")];
         let driver = Leash::start(&program, &directory.path().join("driver.log"), None)?;
         wait::until_true("chromedriver to answer", START_LIMIT, || {
-            http::get(port, "/status").is_ok_and(|answer| answer.status == 200)
+            http::send_kept("GET", port, "/status", "").is_ok_and(|answer| answer.status == 200)
         })?;
         let profile = directory.path().join("profile");
         let arguments = json!([
@@ -70,8 +70,7 @@ impl Browser {
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        let answer =
-            http::send(method, self.port, path, "Content-Type: application/json\r\n", body.as_bytes())?;
+        let answer = http::send_kept(method, self.port, path, &body)?;
         let value = answer.json()?["value"].clone();
         if answer.status != 200 {
             bail!("{method} {path}: {}", value["message"].as_str().unwrap_or(&answer.body));

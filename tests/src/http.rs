@@ -2,11 +2,11 @@
 //!
 //! HTTP/1.0, so that an answer is simply everything until the connection closes. The invariant: no call hangs.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// How long a connection, a write or a read may take.
@@ -66,6 +66,35 @@ pub fn send(method: &str, port: u16, path: &str, headers: &str, body: &[u8]) -> 
     read(stream)
 }
 
+/// Sends a request to a server that speaks HTTP/1.1 alone and keeps connections: its answer is as long as it says.
+///
+/// # Errors
+/// Fails where nobody listens or the answer is none.
+pub fn send_kept(method: &str, port: u16, path: &str, body: &str) -> Result<Answer> {
+    let mut stream = connect(port, CHANGE_LIMIT)?;
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n");
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+    let mut reader = BufReader::new(stream);
+    let (mut text, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        ensure!(reader.read_line(&mut line)? > 0, "an answer without an end of its head: {text}");
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse()?;
+        }
+        text += &line;
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    parse(text + std::str::from_utf8(&body).context("an answer that is no text")?)
+}
+
 fn connect(port: u16, limit: Duration) -> Result<TcpStream> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stream = TcpStream::connect_timeout(&address, limit)?;
@@ -81,7 +110,10 @@ fn connect(port: u16, limit: Duration) -> Result<TcpStream> {
 pub fn read(mut stream: TcpStream) -> Result<Answer> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
-    let text = String::from_utf8(bytes).context("an answer that is no text")?;
+    parse(String::from_utf8(bytes).context("an answer that is no text")?)
+}
+
+fn parse(text: String) -> Result<Answer> {
     let (head, body) = text.split_once("\r\n\r\n").context("an answer without a head")?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.with_context(|| format!("an answer without a status: {head}"))?;

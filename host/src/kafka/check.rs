@@ -16,6 +16,9 @@ use crate::config::{Kafka, Partitioning};
 /// How long the broker may take to answer.
 const WITHIN: Duration = Duration::from_secs(10);
 
+/// How much of what the client has to say is heard when it has failed.
+const EVENTS: usize = 64;
+
 /// What the client says while it tries in vain.
 #[derive(Default)]
 struct Told(Mutex<Option<String>>);
@@ -42,8 +45,10 @@ pub fn connect(config: &Kafka) -> Result<usize, ClientError> {
         BaseConsumer::from_config_and_context(&settings, Told::default()).map_err(|error| failed(&error))?;
     let asked = consumer.fetch_metadata(Some(&config.topic), WITHIN);
     let metadata = asked.map_err(|error| {
-        // What the client has to say waits until it is served.
-        drop(consumer.poll(Duration::ZERO));
+        // What the client has to say waits until it is served, one event by each poll, lines of its log among them.
+        for _ in 0..EVENTS {
+            drop(consumer.poll(Duration::ZERO));
+        }
         let told = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
         told.map_or_else(|| failed(&error), |told| failed(&told))
     })?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::context::{Context, serve};
+use super::context::{Context, Notice, serve};
 use super::describe::describe;
 use super::{ClientError, client};
 use crate::config::{Config, Partitioning};
@@ -56,19 +56,25 @@ pub async fn identify(config: &Config, shared: &Shared) -> Result<Topics, Client
 }
 
 async fn wait_for(consumer: &BaseConsumer<Context>, topic: &str, shared: &Shared) -> Identity {
-    let mut wait = BACKOFF.0;
+    let (mut wait, mut cause) = (BACKOFF.0, None);
     loop {
-        let asked = tokio::task::block_in_place(|| {
-            // Errors of the client come this way, and are counted.
-            serve(consumer);
-            describe(consumer.client(), topic, ANSWER_WITHIN)
-        });
+        let asked = tokio::task::block_in_place(|| describe(consumer.client(), topic, ANSWER_WITHIN));
+        // Errors of the client come this way, and are counted.
+        serve(consumer);
+        while let Some(notice) = consumer.client().context().next() {
+            if let Notice::Error { words, says_why: true } = notice {
+                cause = Some(words);
+            }
+        }
         match asked {
             Ok(found) => {
                 let partitions = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
                 return Identity { id: found.id, partitions };
             }
-            Err(words) => shared.health.fail(Part::Kafka, "", &words),
+            Err(words) => {
+                let cause = cause.as_ref().map(|cause| format!("; {cause}")).unwrap_or_default();
+                shared.health.fail(Part::Kafka, "", &format!("{words}{cause}"));
+            }
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(BACKOFF.1);

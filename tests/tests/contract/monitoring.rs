@@ -77,7 +77,7 @@ fn told_by_hosts() -> BTreeSet<String> {
     let messages: Vec<Message> = Stream::new(&Options::new(81, Shape::Arrays, 600)).collect();
     let mut all = BTreeSet::new();
     for mode in ["shuffle", "repartition"] {
-        let rig = Rig::new(mode, 2);
+        let rig = Rig::new(mode, 4);
         rig.send(&messages);
         let settings = rig.event().with("PARTITIONING", mode).with("CHECKPOINT_INTERVAL", "200ms");
         let host = Host::start(&settings).unwrap();

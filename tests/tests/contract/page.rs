@@ -8,7 +8,7 @@ use std::process::Command;
 use aggregator_tests::browser::Browser;
 use aggregator_tests::host::Host;
 use aggregator_tests::trade::Trade;
-use aggregator_tests::{http, paths, time};
+use aggregator_tests::{http, paths, time, wait};
 
 use crate::rig::{LIMIT, Rig, wait_drained};
 
@@ -94,9 +94,14 @@ fn top_writes_one_frame_where_there_is_no_terminal() {
         let mut command = Command::new(paths::aggregator().unwrap());
         command.args(["top", "--url", url]).output().unwrap()
     };
-    let output = top(&format!("http://127.0.0.1:{}", host.port()));
-    let frame = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{frame}");
+    let mut frame = String::new();
+    // Its numbers are those of the last second.
+    let counted = wait::until_true("a frame with the trade", LIMIT, || {
+        let output = top(&format!("http://127.0.0.1:{}", host.port()));
+        frame = String::from_utf8(output.stdout).unwrap();
+        output.status.success() && frame.contains("1 in all")
+    });
+    assert!(counted.is_ok(), "{frame}");
     for part in ["● healthy", "Trades/s", "1 in all", "sliding-window", "CALM"] {
         assert!(frame.contains(part), "{part} is missing in\n{frame}");
     }

@@ -79,7 +79,7 @@ fn number(span: &Value, name: &str) -> i64 {
 fn a_collector_gets_spans_of_every_kind_and_a_batch_is_one_trace() {
     let collector = Collector::start();
     let messages: Vec<Message> = Stream::new(&Options::new(95, Shape::Arrays, 3_000)).collect();
-    let rig = Rig::new("traces", 2);
+    let rig = Rig::new("traces", 4);
     rig.send(&messages);
     let plugins = tempfile::tempdir().unwrap();
     let settings = rig
@@ -124,7 +124,7 @@ fn a_collector_gets_spans_of_every_kind_and_a_batch_is_one_trace() {
 #[test]
 fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     let messages: Vec<Message> = Stream::new(&Options::new(96, Shape::Arrays, 3_000)).collect();
-    let rig = Rig::new("untraced", 2);
+    let rig = Rig::new("untraced", 4);
     rig.send(&messages);
     let nobody = format!("http://127.0.0.1:{}", ports::free());
     let host = Host::start(&rig.event().with("OTEL_EXPORTER_OTLP_ENDPOINT", &nobody)).unwrap();

@@ -50,19 +50,22 @@ fn backlog(seed: u64) -> Vec<Message> {
     Stream::new(&options).map(ahead).collect()
 }
 
-/// Everything that consumers see.
+/// Everything that consumers see of tokens that are alive: the keys of others are all zero, or gone when maintenance has
+/// passed.
 fn dump(redis: &RedisServer) -> BTreeMap<String, Vec<u8>> {
     let mut connection = redis.connect().expect("redis answers");
     let keys: Vec<String> =
         connection.scan_match("token:*").unwrap().collect::<redis::RedisResult<_>>().unwrap();
+    let active: Vec<(String, i64)> = connection.zrange_withscores("tokens:active", 0, -1).unwrap();
+    let alive = |key: &String| active.iter().any(|(token, _)| key.starts_with(&format!("token:{token}:")));
     let mut all: BTreeMap<String, Vec<u8>> = keys
         .into_iter()
+        .filter(alive)
         .map(|key| {
             let value = connection.get(&key).unwrap();
             (key, value)
         })
         .collect();
-    let active: Vec<(String, i64)> = connection.zrange_withscores("tokens:active", 0, -1).unwrap();
     all.insert("tokens:active".to_owned(), format!("{active:?}").into_bytes());
     all
 }

@@ -175,5 +175,5 @@ fn redis_is_refused_with_the_cause_where_it_shows_a_bad_certificate_or_none_or_t
     );
     let redis = secured::redis(&secured.certificates, Flaw::None);
     let wrong = settings(&redis).with("REDIS_PASSWORD", "wrong");
-    assert_refused("a wrong password", &wrong, "redis", "WRONGPASS", redis.link());
+    assert_refused("a wrong password", &wrong, "redis", "authentication failed", redis.link());
 }
