@@ -92,6 +92,8 @@ pub struct Partition<Q> {
     pub(super) absent: bool,
     /// Its batches have no traces of their own.
     again: bool,
+    /// The client counted an error as a record that was taken, so that its position says nothing until the next record.
+    miscounted: bool,
 }
 
 /// What librdkafka says of a partition that it cannot read on.
@@ -136,6 +138,7 @@ impl<Q: Queue> Partition<Q> {
             answered_at: Instant::now(),
             absent: false,
             again: false,
+            miscounted: false,
         };
         // An empty partition is at its end already.
         if next >= end {
@@ -174,6 +177,7 @@ impl<Q: Queue> Partition<Q> {
         (self.end, self.goal) = (end, end);
         self.cut = self.cut.filter(|cut| *cut > next);
         self.failure = None;
+        self.miscounted = false;
         self.progress = Progress::Behind;
     }
 
@@ -193,6 +197,7 @@ impl<Q: Queue> Partition<Q> {
         taken.messages.drop_before(self.next);
         self.failure = taken.error.take();
         let empty = taken.messages.is_empty();
+        self.miscounted = self.failure.is_some() || (self.miscounted && empty);
         if let Some(failure) = self.failure.take_if(|_| empty) {
             return Look::Failed(failure);
         }
@@ -217,7 +222,7 @@ impl<Q: Queue> Partition<Q> {
     /// Learns that everything before an offset was read: behind the last record there may be markers of
     /// transactions, which nobody gets to see.
     pub fn passed(&mut self, position: i64) {
-        if position > self.next && position >= self.end && self.held.is_empty() {
+        if !self.miscounted && position > self.next && position >= self.end && self.held.is_empty() {
             let first = std::mem::replace(&mut self.next, position);
             self.progress = self.reached();
             self.held.push_back(self.fetch(Arc::new(OwnedRecords::default()), first));

@@ -117,16 +117,16 @@ fn bad_versions_leave_the_running_one_as_it_is() {
                 gone += 1.0;
                 let last = wait_gone(&host, gone);
                 let reason = last["reason"].as_str().unwrap_or_default();
-                assert!(reason.contains(words), "{last}");
+                assert!(!reason.is_empty() && reason.contains(words), "{last}");
             };
-            expect("hostile.wasm", b"no component", "not a component");
+            expect("hostile.wasm", b"no component", "not WebAssembly");
             expect("hostile.wasm", &component[..component.len() / 2], "");
             plugins.put("hostile.wasm", &component).unwrap();
             for (at, does, words) in [
-                (r#""import-state""#, r#""trap""#, "unreachable"),
+                (r#""import-state""#, r#""trap""#, ""),
                 (r#""import-state""#, r#""refuse""#, "reads state up to version"),
                 (r#""configure""#, r#""loop""#, "PLUGIN_DEADLINE"),
-                (r#""flush""#, r#""not-utf8","after":40"#, "not valid UTF-8"),
+                (r#""flush""#, r#""not-utf8","after":40"#, "UTF-8"),
                 (r#""flush""#, r#""again","after":40"#, "more rows than"),
                 (r#""process""#, r#""loop","after":60"#, "PLUGIN_DEADLINE"),
             ] {
