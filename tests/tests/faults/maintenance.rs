@@ -14,7 +14,7 @@ use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::{Message, Shape};
 use aggregator_tests::trade::Trade;
-use aggregator_tests::{metrics, process, time, wait};
+use aggregator_tests::{metrics, process, wait};
 use redis::Commands as _;
 
 use crate::run::{LIMIT, Run, is_difference, pick, seed, wait_finished};
