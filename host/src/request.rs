@@ -1,4 +1,5 @@
-//! One plain HTTP request: for probes and for a collector of traces, which stand on this machine or near it.
+//! One plain HTTP request: for probes and for a collector of traces, which stand on this machine or near it. The
+//! authors' client, which has more to say and to hear, connects and takes answers apart by the same functions.
 //!
 //! HTTP/1.0, so that an answer ends where the connection does. Not for anything behind TLS, and not for long answers.
 //! Invariant: no request hangs, and no answer grows without bound.
@@ -32,7 +33,8 @@ pub(crate) struct Answer {
 
 /// Sends a request and reads the answer.
 pub(crate) fn send(request: &Request<'_>) -> std::io::Result<Answer> {
-    let mut stream = connect(request.authority, request.limit)?;
+    let limit = request.limit;
+    let mut stream = connect(request.authority, Limits { connect: limit, read: limit, write: limit })?;
     let mut head = format!("{} {} HTTP/1.0\r\nHost: {}\r\n", request.method, request.path, request.authority);
     for (name, value) in request.headers {
         head += &format!("{name}: {value}\r\n");
@@ -46,13 +48,25 @@ pub(crate) fn send(request: &Request<'_>) -> std::io::Result<Answer> {
         .ok_or_else(|| Error::new(ErrorKind::InvalidData, "the answer is not HTTP"))
 }
 
-fn connect(authority: &str, limit: Duration) -> std::io::Result<TcpStream> {
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Connecting to one address.
+    pub(crate) connect: Duration,
+    /// Waiting for each piece of the answer.
+    pub(crate) read: Duration,
+    /// Sending each piece.
+    pub(crate) write: Duration,
+}
+
+/// Connects to the first address of a host that takes the connection.
+pub(crate) fn connect(authority: &str, limits: Limits) -> std::io::Result<TcpStream> {
     let mut last = Error::from(ErrorKind::AddrNotAvailable);
     for address in authority.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, limit) {
+        match TcpStream::connect_timeout(&address, limits.connect) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(limit))?;
-                stream.set_write_timeout(Some(limit))?;
+                stream.set_read_timeout(Some(limits.read))?;
+                stream.set_write_timeout(Some(limits.write))?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -61,7 +75,8 @@ fn connect(authority: &str, limit: Duration) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-fn parse(answer: &str) -> Option<Answer> {
+/// Takes an answer apart; none where it is not HTTP.
+pub(crate) fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
     let status = status.split_whitespace().next()?.parse().ok()?;

@@ -4,12 +4,13 @@
 //! Invariant: no request hangs, and no answer grows without bound.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::failure::Failure;
+use crate::request::{self, Answer, Limits};
 
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -38,18 +39,16 @@ impl Client {
         let unusable = |words: &str| {
             Failure::Unusable(format!("{option} {url}: {words}; it looks like http://127.0.0.1:8081"))
         };
-        let Some(rest) = url.strip_prefix("http://") else {
+        if !url.starts_with("http://") {
             return Err(unusable("only http:// is spoken here; for a remote host open a tunnel to its port"));
-        };
-        let authority = rest.trim_end_matches('/');
-        if authority.is_empty() || authority.contains(['/', '?', '#', '@']) || has_blank(authority) {
-            return Err(unusable("a host and a port are wanted, without a path"));
         }
+        let taken = request::address(url).filter(|(_, path)| path.is_empty());
+        let Some((authority, _)) = taken else {
+            return Err(unusable("a host and a port are wanted, without a path"));
+        };
         if token.as_deref().is_some_and(has_blank) {
             return Err(Failure::Unusable("the token holds blanks".to_owned()));
         }
-        let bare = authority.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err());
-        let authority = if bare { format!("{authority}:80") } else { authority.to_owned() };
         Ok(Self { authority, token })
     }
 
@@ -68,8 +67,8 @@ impl Client {
     /// Reads a path; gives status and body, whatever they are.
     pub(crate) fn read(&self, path: &str, limit: Duration) -> Result<(u16, String), Failure> {
         let answer = self.exchange(&self.head("GET", path, &[], 0), &[], limit)?;
-        let (status, body) = parts(&answer)?;
-        Ok((status, body.to_owned()))
+        let Answer { status, body } = parse(&answer)?;
+        Ok((status, body))
     }
 
     /// Sends what a request consists of, and reads up to the end of the connection.
@@ -129,19 +128,8 @@ impl Client {
         head + &format!("Content-Length: {body_bytes}\r\n\r\n")
     }
 
-    fn connect(&self, limit: Duration) -> std::io::Result<TcpStream> {
-        let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-        for address in self.authority.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(limit))?;
-                    stream.set_write_timeout(Some(WRITE_LIMIT))?;
-                    return Ok(stream);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+    fn connect(&self, read: Duration) -> std::io::Result<TcpStream> {
+        request::connect(&self.authority, Limits { connect: CONNECT_LIMIT, read, write: WRITE_LIMIT })
     }
 }
 
@@ -149,20 +137,16 @@ fn has_blank(text: &str) -> bool {
     !text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Takes an answer apart: its status and its body.
-fn parts(answer: &str) -> Result<(u16, &str), Failure> {
-    let parts = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
-        let status: u16 = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-        Some((status, body))
-    });
+/// Takes an answer apart.
+fn parse(answer: &str) -> Result<Answer, Failure> {
     let strange = || Failure::Unavailable("the answer is not HTTP; is this the service's port?".to_owned());
-    parts.ok_or_else(strange)
+    request::parse(answer).ok_or_else(strange)
 }
 
 /// Says what an answer means.
 fn judge(answer: &str) -> Result<Value, Failure> {
-    let (status, body) = parts(answer)?;
-    let value: Value = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body.trim()));
+    let Answer { status, body } = parse(answer)?;
+    let value: Value = serde_json::from_str(&body).unwrap_or_else(|_| Value::from(body.trim()));
     if (200..300).contains(&status) {
         return Ok(value);
     }
