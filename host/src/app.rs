@@ -20,6 +20,7 @@ use crate::kafka::{DeadLetterTopic, OutputTopic, Topics};
 use crate::layout;
 use crate::lease::LeaseKeeper;
 use crate::maintenance::{self, Maintenance};
+use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
@@ -85,6 +86,7 @@ pub struct App {
     /// None where plugins stay as they are.
     conductor: Option<Conductor>,
     maintenance: Maintenance,
+    members: Arc<Members>,
     dead_letters: Option<DeadLetterTopic>,
 }
 
@@ -138,11 +140,25 @@ impl App {
         let started = Arc::new(AtomicBool::new(false));
         let changing = conductor.as_ref().map(|conductor| (conductor.orders(), directory));
         let state = http::State::new(pipeline.intake(), Arc::clone(&started), changing).map_err(internal)?;
+        let members =
+            Arc::new(Members::new(config.kafka.group_instance_id.as_deref(), shared.writing.owner_id));
         let state = state.kept_by(maintenance.requests(), config.pipeline.memory_limit);
+        let state = state.among(Arc::clone(&members));
         let server = runtime
             .block_on(http::Server::bind(&config.http, state))
             .map_err(|error| AppError::Unavailable(error.to_string()))?;
-        Ok(Self { config, runtime, shared, server, started, pipeline, conductor, maintenance, dead_letters })
+        Ok(Self {
+            config,
+            runtime,
+            shared,
+            server,
+            started,
+            pipeline,
+            conductor,
+            maintenance,
+            members,
+            dead_letters,
+        })
     }
 
     /// Where HTTP listens.
@@ -162,7 +178,7 @@ impl App {
         let serving = self.runtime.spawn(self.server.serve(async move {
             drop(http_ended.await);
         }));
-        let sampling = self.runtime.spawn(sampling::every_second(self.pipeline.intake()));
+        let sampling = self.runtime.spawn(sampling::every_second(self.pipeline.intake(), self.members));
         let mut terms = Terms {
             config: &self.config,
             shared: &self.shared,

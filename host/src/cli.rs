@@ -18,6 +18,7 @@ use crate::app::{App, AppError};
 use crate::author::{self, Author, Failure, Tap};
 use crate::config::{self, Config, Warning};
 use crate::kafka::mock::MockBroker;
+use crate::maintenance::allocator;
 use crate::plugin::catalog::{self, Lineup, Running};
 use crate::plugin::{Loader, Refusal, compile};
 use crate::probe::{self, Health};
@@ -65,6 +66,7 @@ enum Command {
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
+    allocator::divide_less();
     let cli = Cli::parse();
     let result = match cli.command {
         None => run(),

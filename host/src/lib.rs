@@ -20,6 +20,7 @@ mod layout;
 mod lease;
 pub mod log;
 pub mod maintenance;
+pub mod members;
 pub mod metrics;
 pub mod pipeline;
 pub mod plugin;

@@ -1,20 +1,22 @@
 //! What is done once a second: rates are sampled, and the store is asked whether it is there and has what it
-//! accepted, and how far a change of the layout is.
+//! accepted, which other hosts there are, and how far a change of the layout is.
 //!
 //! Invariant: a store that does not answer holds no sample up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::{LEFT_OUT, Part};
 use crate::layout::{self, Growth};
+use crate::members::Members;
 use crate::pipeline::{Intake, Shared};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Samples rates, and asks the store whether it is there.
-pub async fn every_second(intake: Intake) {
-    tokio::join!(sample_rates(intake.shared()), watch_store(&intake));
+pub async fn every_second(intake: Intake, members: Arc<Members>) {
+    tokio::join!(sample_rates(intake.shared()), watch_store(&intake, &members));
 }
 
 async fn sample_rates(shared: &Shared) {
@@ -25,10 +27,11 @@ async fn sample_rates(shared: &Shared) {
         let sources = shared.source_board.partitions().into_values();
         let lag: i64 = partitions.chain(sources.filter_map(|status| status.undecoded())).sum();
         shared.metrics.sample(lag.unsigned_abs());
+        shared.log_throughput();
     }
 }
 
-async fn watch_store(intake: &Intake) {
+async fn watch_store(intake: &Intake, members: &Members) {
     let shared = intake.shared();
     let mut tick = tokio::time::interval(EVERY);
     let mut growth = Growth::default();
@@ -45,6 +48,9 @@ async fn watch_store(intake: &Intake) {
             Err(error) => shared.health.fail(Part::Redis, "", &error.to_string()),
         }
         write_left_out(intake).await;
+        if let Err(error) = members.meet(shared).await {
+            tracing::debug!(%error, "Other hosts not heard");
+        }
         if let Err(error) = layout::complete(shared).await {
             tracing::debug!(%error, "Layout not looked at");
         }

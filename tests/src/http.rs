@@ -2,9 +2,9 @@
 //!
 //! HTTP/1.0, so that an answer is simply everything until the connection closes. The invariant: no call hangs.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -111,6 +111,26 @@ pub fn read(mut stream: TcpStream) -> Result<Answer> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(String::from_utf8(bytes).context("an answer that is no text")?)
+}
+
+/// Asks for a path that answers for as long as somebody listens, and listens for a while.
+///
+/// # Errors
+/// Fails where nobody listens or the answer is none.
+pub fn listen(port: u16, path: &str, headers: &str, time: Duration) -> Result<Answer> {
+    let mut stream = connect(port, LIMIT)?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n")?;
+    let (began, mut bytes, mut piece) = (Instant::now(), Vec::new(), [0; 4096]);
+    while let Some(left) = time.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    parse(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn parse(text: String) -> Result<Answer> {

@@ -17,6 +17,7 @@ use crate::clock::WallClock;
 use crate::config::Partitioning;
 use crate::health::Health;
 use crate::maintenance::Requests;
+use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::pipeline::board::{Board, ShardStatus};
 use crate::pipeline::evictions::Evictions;
@@ -62,6 +63,8 @@ pub struct State {
     pub(super) memory_limit: Option<u64>,
     /// How plugins are, and what may be done with them.
     pub(super) plugins: Plugins,
+    /// The hosts of the group.
+    pub(super) members: Arc<Members>,
     /// Whether reading has begun.
     pub(super) started: Arc<AtomicBool>,
     /// When the process began.
@@ -130,6 +133,7 @@ impl State {
             giving_back: None,
             memory_limit: None,
             plugins: Plugins::of(&shared, changing)?,
+            members: Arc::default(),
             started,
             begun: Instant::now(),
             scrape: Mutex::new(()),
@@ -144,6 +148,12 @@ impl State {
     #[must_use]
     pub fn kept_by(self, giving_back: Requests, memory_limit: Option<u64>) -> Self {
         Self { giving_back: Some(giving_back), memory_limit, ..self }
+    }
+
+    /// The same with what is heard of other hosts.
+    #[must_use]
+    pub fn among(self, members: Arc<Members>) -> Self {
+        Self { members, ..self }
     }
 
     /// Until which T a token lacks trades since it was once forgotten for its memory; none when it lacks none.

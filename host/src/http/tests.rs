@@ -78,6 +78,7 @@ fn state() -> State {
         partitioning: config::Partitioning::Shuffle,
         tuning: Arc::new(Tuning::new(Duration::from_millis(100))),
         plugins: Plugins::fixed(Vec::new),
+        members: Arc::default(),
         started: Arc::new(AtomicBool::new(true)),
         begun: Instant::now(),
         scrape: Mutex::new(()),

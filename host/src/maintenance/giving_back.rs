@@ -1,5 +1,5 @@
-//! Memory is given back on request: instances that have grown are made anew, dictionaries are compacted, and
-//! the allocator returns what it keeps for later.
+//! Memory is given back on request: connections to the store and instances that have grown are made anew, dictionaries
+//! are compacted, and the allocator returns what it keeps for later.
 //!
 //! Invariant: the numbers of the answer are what the system says before and after.
 
@@ -34,6 +34,7 @@ impl Work {
         let began = clock.monotonic();
         let shards = self.shards();
         let (before, plugins_before_bytes) = (Process::read(), self.measure(&shards));
+        self.shared().runtime.block_on(self.shared().writing.store.give_back());
         let recreated = self.make_anew(&shards, Growth::Some);
         for &shard in &shards {
             self.ask(shard, |reply| Upkeep::Compact { reply });

@@ -232,6 +232,11 @@ impl Shared {
         self.withhold.store(true, Ordering::Relaxed);
     }
 
+    /// Writes the log's line of what has been aggregated since the last one.
+    pub fn log_throughput(&self) {
+        self.throughput.log();
+    }
+
     /// Notes how many partitions the topic has.
     pub fn saw_partitions(&self, count: u32) {
         self.partitions.store(count, Ordering::Relaxed);
@@ -358,6 +363,7 @@ impl Pipeline {
         for thread in self.threads {
             sound &= thread.join().is_ok();
         }
+        self.intake.shared.log_throughput();
         sound && !self.intake.shared.unwritten.load(Ordering::Relaxed)
     }
 }

@@ -1,13 +1,10 @@
-//! The batch line of the log: what has been aggregated, at most once a second, summed.
+//! The batch line of the log: what has been aggregated since the last one.
 //!
-//! Invariant: logging never costs throughput: workers only add, and the line is written by whoever
-//! finishes a batch after the second is over.
+//! Invariant: logging never costs throughput: workers only add, and whoever samples rates once a second writes the
+//! line. The lines of a run add up to all its trades.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// How often a line is written at most.
-const PERIOD_MS: u64 = 1_000;
 
 /// What was aggregated since the last line.
 #[derive(Debug, Default)]
@@ -17,7 +14,6 @@ pub(super) struct Throughput {
     busy_ns: AtomicU64,
     /// The period that runs, counted from 1, so that each token is counted once in it.
     period: AtomicU64,
-    logged_at_ms: AtomicU64,
 }
 
 impl Throughput {
@@ -37,28 +33,18 @@ impl Throughput {
         self.tokens.fetch_add(tokens, Ordering::Relaxed);
     }
 
-    /// Notes that a batch is through, and writes the line when it is due.
-    pub(super) fn finish(&self, took: Duration, monotonic_ms: u64) {
+    /// Adds the time from taking a batch to all its trades counted.
+    pub(super) fn finish(&self, took: Duration) {
         self.busy_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
-        let logged = self.logged_at_ms.load(Ordering::Relaxed);
-        let due = monotonic_ms.saturating_sub(logged) >= PERIOD_MS || logged == 0;
-        if !due || self.trades.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mine = self.logged_at_ms.compare_exchange(
-            logged,
-            monotonic_ms.max(1),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        if mine.is_ok() {
-            self.log();
-        }
     }
 
-    fn log(&self) {
-        self.period.fetch_add(1, Ordering::Relaxed);
+    /// Writes the line, if anything was aggregated since the last one.
+    pub(super) fn log(&self) {
         let trades = self.trades.swap(0, Ordering::Relaxed);
+        if trades == 0 {
+            return;
+        }
+        self.period.fetch_add(1, Ordering::Relaxed);
         let tokens = self.tokens.swap(0, Ordering::Relaxed);
         let busy_s = Duration::from_nanos(self.busy_ns.swap(0, Ordering::Relaxed)).as_secs_f64();
         let per_second = if busy_s > 0.0 { trades as f64 / busy_s } else { 0.0 };

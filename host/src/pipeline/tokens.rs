@@ -204,6 +204,11 @@ impl Tokens {
         let entries = &self.entries;
         self.numbers.shrink_to_fit(|&number| entries[number as usize].as_ref().map_or(0, |known| known.hash));
     }
+
+    /// The first number that was never given, or not since the last compaction.
+    pub(super) fn end(&self) -> usize {
+        self.entries.len()
+    }
 }
 
 #[cfg(test)]

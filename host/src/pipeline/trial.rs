@@ -3,7 +3,8 @@
 //!
 //! Whoever conducts the change sets a [`Goal`]; each shard goes towards it on its own, between two batches,
 //! and reports its [`Stage`]. So a shard that is opened meanwhile joins in. Not for deciding what is tried,
-//! nor for how long. Invariant: goals only rise, and a shard that has failed goes back by itself.
+//! nor for how long. Invariant: goals only rise, and a shard that has failed goes back by itself, unless the trial was
+//! sealed before: either all shards that show the new cell go back, or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -72,6 +73,8 @@ pub struct Trial {
 pub struct Reports {
     /// Where each shard stands.
     pub stages: BTreeMap<u32, Stage>,
+    /// No shard that shows its new cell goes back by itself any more.
+    sealed: bool,
     /// The first failure.
     pub failure: Option<PluginError>,
     /// What comparing has come to.
@@ -142,12 +145,28 @@ impl Trial {
         });
     }
 
-    /// Reports that a shard has failed.
-    pub(super) fn fail(&self, shard: u32, error: PluginError) {
+    /// Reports that a shard has failed; says whether the trial has failed by that.
+    pub(super) fn fail(&self, shard: u32, error: PluginError) -> bool {
+        let mut reports = self.lock();
+        if reports.sealed {
+            return false;
+        }
         tracing::warn!(shard, plugin = self.running.name(), stage = %error.stage, reason = %error.reason, "New version failed");
-        self.change(|reports| {
-            reports.failure.get_or_insert(error);
-        });
+        reports.failure.get_or_insert(error);
+        self.changed.notify_all();
+        true
+    }
+
+    /// From now on a failure is one of the plugin that runs; says whether there was none before.
+    pub fn seal(&self) -> bool {
+        let mut reports = self.lock();
+        reports.sealed = reports.failure.is_none();
+        reports.sealed
+    }
+
+    /// From now on a failure is one of the trial again, also one that has happened meanwhile.
+    pub fn unseal(&self) {
+        self.lock().sealed = false;
     }
 
     /// Changes what is reported.
@@ -282,6 +301,21 @@ mod tests {
         trial.set_goal(Goal::Abandon);
         trial.set_goal(Goal::Show);
         assert_eq!(trial.goal(), Goal::Abandon);
+    }
+
+    #[test]
+    fn a_trial_either_fails_or_is_sealed() {
+        let new = || Trial::new(super::super::tests::running(), Origin::Carried, false, Vec::new());
+        let fault = || PluginError::new("p", crate::plugin::Stage::Process, "late");
+        let trial = new();
+        assert!(trial.fail(0, fault()));
+        assert!(!trial.seal());
+        let trial = new();
+        assert!(trial.seal());
+        assert!(!trial.fail(0, fault()));
+        assert!(trial.reports(|reports| reports.failure.is_none()));
+        trial.unseal();
+        assert!(trial.fail(0, fault()));
     }
 
     #[test]

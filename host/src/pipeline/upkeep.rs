@@ -161,6 +161,12 @@ impl Cell {
         }
     }
 
+    /// Forgets when rows of numbers were written that no token has any more.
+    fn compact(&mut self, end: usize) {
+        self.written.truncate(end);
+        self.written.shrink_to_fit();
+    }
+
     /// Whether the instance has grown so much that it may be worth making it anew.
     pub(super) fn has_grown(&self, growth: Growth) -> bool {
         growth.has(self.lean_bytes, self.memory_bytes())
@@ -222,6 +228,12 @@ impl Cell {
 }
 
 impl Shard {
+    /// Gives memory back that was kept for more tokens than there are.
+    pub(super) fn compact(&mut self) {
+        self.tokens.compact();
+        self.cells.iter_mut().for_each(|cell| cell.compact(self.tokens.end()));
+    }
+
     /// Touches what is overdue, and picks tokens whose results are compared with the next flush.
     pub(super) fn look(&mut self, look: &Look, shared: &Shared, now: Now) -> Looked {
         let mut looked = Looked::default();

@@ -17,6 +17,8 @@ pub(super) const LAST_UPDATE: &str = "last_update";
 pub(super) const LAYOUT: &str = "aggregator:{service}:layout";
 /// Who serves where one host serves all.
 pub(super) const LEASE: &str = "aggregator:{service}:lease";
+/// Which hosts there are and what they run.
+pub(super) const MEMBERS: &str = "aggregator:{service}:members";
 /// Which plugins a restart runs.
 pub(super) const PLUGINS: &str = "aggregator:{service}:plugins";
 

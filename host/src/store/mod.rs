@@ -18,6 +18,7 @@ mod claims;
 mod decode;
 mod error;
 mod keys;
+pub mod members;
 mod memory;
 mod owner;
 mod plugins;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 pub use self::checkpoint::{Commit, Head, Part, SavedMark, StagedPage};
 pub use self::chunk::{Chunk, Row};
 pub use self::error::{Action, OpenError, StoreError};
+use self::members::Member;
 pub use self::memory::{Call, Link, MemoryStore, Passage, Snapshot};
 pub use self::owner::Owner;
 pub use self::plugins::{CHUNK_BYTES, PluginRecord, PluginVersion, Switched};
@@ -304,6 +306,25 @@ impl Store {
         match self {
             Self::Redis(store) => store.release_lease(own).await,
             Self::Memory(store) => store.release_lease(own).await,
+        }
+    }
+
+    /// Gives memory back that is kept for later.
+    pub async fn give_back(&self) {
+        match self {
+            Self::Redis(store) => store.give_back().await,
+            Self::Memory(_) => {}
+        }
+    }
+
+    /// Notes what a host says of itself; gives what all hosts said that are there, the caller too.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or holds something that no host says.
+    pub async fn introduce(&self, own: &Member) -> Result<Vec<Member>, StoreError> {
+        match self {
+            Self::Redis(store) => store.introduce(own).await,
+            Self::Memory(store) => store.introduce(own).await,
         }
     }
 

@@ -246,6 +246,10 @@ impl Work {
         let (Some(kept), Some(running)) = (self.plugins.get(name), &change.running) else {
             return;
         };
+        // One that has failed just now is led back at the next look.
+        if change.trial.as_ref().is_some_and(|trial| !trial.seal()) {
+            return;
+        }
         // A host that stands by has nothing to say about what the serving one runs.
         if !open.is_empty() {
             let previous = kept.current.as_ref().map(|(candidate, running)| (candidate, running));
@@ -253,6 +257,7 @@ impl Work {
             let at_ms = self.intake.shared().clock.now_ms();
             if self.records.accept(name, accepted, previous, &kept.refused, at_ms).is_err() {
                 // Asked again after a while; the former version stays in step meanwhile.
+                change.trial.iter().for_each(|trial| trial.unseal());
                 change.phase = Phase::Probation { until: Instant::now() + RECORD_PAUSE };
                 change.hurried = true;
                 return;

@@ -33,6 +33,15 @@ fn partitions_of(host: &Host) -> usize {
     host.get("/metrics").map_or(0, |page| series(&page.body))
 }
 
+/// The digest of the default plugin on each host of the group, as one of them tells it.
+fn digests_told_by(host: &Host) -> Vec<String> {
+    let told = host.json("/plugins").unwrap();
+    let digest = |member: &serde_json::Value| {
+        member["plugins"]["sliding-window"]["digest"].as_str().map(str::to_owned)
+    };
+    told["members"].as_array().unwrap().iter().filter_map(digest).collect()
+}
+
 #[test]
 fn a_second_host_joins_and_leaves_under_load_and_the_end_state_is_exact() {
     let options = Options { tokens: 200, ..Options::new(21, Shape::Singles, TRADES) }.disturbed();
@@ -49,6 +58,12 @@ fn a_second_host_joins_and_leaves_under_load_and_the_end_state_is_exact() {
         let mut second = Host::start_ready(&settings).unwrap();
         wait::until_true("the second host to have two partitions", LIMIT, || partitions_of(&second) == 2)
             .unwrap();
+        for host in [&first, &second] {
+            wait::until_true("the hosts to know of each other", LIMIT, || digests_told_by(host).len() == 2)
+                .unwrap();
+            let digests = digests_told_by(host);
+            assert!(digests[0].len() == 64 && digests[0] == digests[1], "{digests:?}");
+        }
         load.join().unwrap();
 
         let load = sending(scope, &rig, thirds[1]);
@@ -60,5 +75,7 @@ fn a_second_host_joins_and_leaves_under_load_and_the_end_state_is_exact() {
         load.join().unwrap();
     });
     rig.send(thirds[2]);
+    wait::until_true("the host that ended to be forgotten", LIMIT, || digests_told_by(&first).len() == 1)
+        .unwrap();
     wait_final(&oracle, &mut rig.connect(), Encoding::Json, |token| oracle.newest_of_partition_ms(token));
 }

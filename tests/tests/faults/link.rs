@@ -55,7 +55,7 @@ fn link_suffers(run: &Run<'_>, fault: &Fault) {
     let mut watch = Watch::new(&run.ends);
     watch.follow(&host);
     thread::scope(|scope| {
-        let load = Load::start(scope, run, pace, fault.lasts + Duration::from_secs(12));
+        let load = Load::start(scope, run, pace, fault.lasts + Duration::from_secs(pick(6, 12)));
         wait_serving(&host);
         load.wait_for(0.2);
         watch.begin();

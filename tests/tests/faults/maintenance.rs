@@ -2,6 +2,8 @@
 //!
 //! The invariant: whatever is removed or made anew, the windows of tokens that trade stay exact.
 
+use std::time::Duration;
+
 use aggregator_tests::broker;
 use aggregator_tests::compare::{AGGREGATES, row_differences};
 use aggregator_tests::host::Host;
@@ -14,7 +16,7 @@ use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::{Message, Shape};
 use aggregator_tests::trade::Trade;
-use aggregator_tests::{metrics, process, wait};
+use aggregator_tests::{http, metrics, process, time, wait};
 use redis::Commands as _;
 
 use crate::run::{LIMIT, Run, is_difference, pick, seed, wait_finished};
@@ -207,4 +209,49 @@ fn an_explosion_of_tokens_stays_within_the_limit_and_those_that_trade_stay_exact
 #[expect(clippy::print_stderr, reason = "figures of a run are shown with it")]
 fn show(words: &str) {
     eprintln!("{words}");
+}
+
+#[test]
+fn memory_is_given_back_after_a_burst_of_tokens() {
+    let _row = Kept::of("28 memory given back after a burst");
+    let (broker, redis) = (broker::shared(), RedisServer::start().unwrap());
+    let topic = broker.topic("burst", 4).unwrap();
+    let settings = Settings::of(broker, &topic, &redis)
+        .with("TIME_WINDOWS", "10s,30s")
+        .with("MAINTENANCE_INTERVAL", "1h");
+    let host = Host::start_ready(&settings).unwrap();
+    let producer = Producer::new(broker, &topic).unwrap();
+    let mut sent = 0;
+    let mut burst = |name: &str, tokens: usize| {
+        let now_ms = time::now_ms();
+        let array = |first: usize| {
+            let names = (first..first + 100).map(|token| format!("{name}-{token}"));
+            let trades: Vec<Trade> = names.map(|token| Trade::simple(&token, now_ms)).collect();
+            let (payload, partition) = (array_json(&trades), (first / 100 % 4) as i32);
+            Message { partition, key: None, payload, timestamp_ms: None, trades }
+        };
+        let arrays: Vec<Message> = (0..tokens).step_by(100).map(array).collect();
+        producer.send(&arrays).unwrap();
+        sent += tokens;
+        host.wait_metric("aggregator_trades_total", LIMIT, |counted| counted >= sent as f64).unwrap();
+        host.wait_metric("aggregator_active_tokens", LIMIT, |active| active >= tokens as f64).unwrap();
+        host.wait_metric("aggregator_active_tokens", LIMIT, |active| active == 0.0).unwrap();
+    };
+    let give_back = || {
+        let answer = http::send("POST", host.port(), "/performance/gc", "", b"").unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json().unwrap()
+    };
+    burst("before", 1_000);
+    give_back();
+    let before = process::resident_bytes(host.pid()).unwrap();
+    burst("token", 200_000);
+    let burst_bytes = process::resident_bytes(host.pid()).unwrap();
+    let given = give_back();
+    let after = process::resident_bytes(host.pid()).unwrap();
+    show(&format!("resident: {before} before, {burst_bytes} after the burst, {after} given back: {given}"));
+    assert_eq!(given["status"], "completed");
+    assert!(given["stats"]["memory_freed_mb"].as_f64().unwrap() > 0.0, "{given}");
+    assert!(after as f64 <= before as f64 * 1.2, "{before} before, {after} after");
+    assert!(host.wait_ready(Duration::from_secs(10)).is_ok());
 }

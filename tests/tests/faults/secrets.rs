@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use aggregator::config::SETTINGS;
 use aggregator_tests::host::Host;
@@ -20,6 +21,9 @@ const ADMIN_TOKEN: &str = "canary-admin-90e2f7aa31";
 const KEY_PASSWORD: &str = "canary-key-44d1c0b6";
 /// A wrong one that somebody shows.
 const TRIED: &str = "canary-tried-77aa11";
+
+/// Answers of these types last as long as somebody listens.
+const ENDLESS: [&str; 2] = ["text/event-stream", "application/x-ndjson"];
 
 /// Every secret setting with its canary.
 fn canaries(redis_url: &str) -> BTreeMap<&'static str, String> {
@@ -55,9 +59,13 @@ fn ask_everything(host: &Host) {
     let mut asked = 0;
     for (path, methods) in described["paths"].as_object().unwrap() {
         let path = path.replace("{name}", "sliding-window").replace("{address}", "a");
-        for method in methods.as_object().unwrap().keys() {
+        for (method, operation) in methods.as_object().unwrap() {
             let show = format!("Authorization: Bearer {TRIED}\r\nContent-Length: 0\r\n");
-            let answer = http::request(&method.to_uppercase(), host.port(), &path, &show).unwrap();
+            let content = operation["responses"]["200"]["content"].as_object().unwrap();
+            let answer = match content.keys().any(|kind| ENDLESS.contains(&kind.as_str())) {
+                true => http::listen(host.port(), &path, &show, Duration::from_secs(2)).unwrap(),
+                false => http::request(&method.to_uppercase(), host.port(), &path, &show).unwrap(),
+            };
             assert_clean(&path, &format!("{}{}", answer.head, answer.body));
             asked += 1;
         }

@@ -21,9 +21,12 @@ use crate::swap::PluginStatus;
 pub(in crate::http) async fn list(Extract(state): Extract<Arc<State>>) -> Json<Value> {
     let plugins: Vec<Value> = state.plugins.statuses().iter().map(|status| shown(&state, status)).collect();
     let can_change = state.plugins.control.is_some();
-    Json(
-        json!({ "plugins": plugins, "can_change": can_change, "quarantined": (state.plugins.quarantined)() }),
-    )
+    Json(json!({
+        "plugins": plugins,
+        "can_change": can_change,
+        "quarantined": (state.plugins.quarantined)(),
+        "members": state.members.shown(),
+    }))
 }
 
 /// `GET /plugins/{name}`

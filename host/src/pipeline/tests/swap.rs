@@ -121,6 +121,27 @@ fn a_new_version_that_fails_while_shown_goes_and_the_former_one_is_shown_as_it_s
 }
 
 #[test]
+fn a_new_version_that_fails_after_the_seal_is_accepted_by_every_shard() {
+    let script: Script<'_> = &script;
+    let mut swapping = Swapping::start(script, None);
+    swapping.feed(0);
+    let trial = swapping.begin(second(Manner::FailsAt(POISON)), Origin::Carried, false);
+    swapping.wait_for(&trial, Stage::InStep);
+    swapping.pursue(&trial, Goal::Show, Stage::Shown);
+    assert!(trial.seal());
+    swapping.feed(1);
+    swapping.feed(2);
+    swapping.stand.wait_for_trades(4 * PARTS[2]);
+    swapping.pursue(&trial, Goal::Accept, Stage::Accepted);
+    trial.reports(|reports| {
+        assert!(reports.failure.is_none());
+        assert!(reports.stages.values().all(|stage| *stage == Stage::Accepted), "{:?}", reports.stages);
+    });
+    swapping.stand.intake.end_trial(&trial, true);
+    swapping.stand.stop();
+}
+
+#[test]
 fn a_version_that_refuses_the_state_never_shows() {
     let script: Script<'_> = &script;
     let mut swapping = Swapping::start(script, None);

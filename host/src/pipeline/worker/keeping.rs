@@ -15,6 +15,7 @@ use super::super::upkeep::{Growth, Upkeep};
 use super::Worker;
 use super::owned::Owned;
 use crate::store::REMOVED_AT_ONCE;
+use crate::trade::Rows;
 
 /// Instances of a shard that are made anew, one after the other.
 pub(super) struct Renewals {
@@ -29,6 +30,9 @@ impl Worker {
     /// Does what maintenance asks of a shard. One that is not ours, or not ready, does nothing.
     pub(super) fn keep(&mut self, shard: u32, upkeep: Upkeep) {
         let now = self.now();
+        if let Upkeep::Compact { .. } = upkeep {
+            self.rows = Rows::new();
+        }
         if let Some(owned) = self.shards.get_mut(&shard).filter(|owned| owned.ready) {
             owned.keep(upkeep, &self.shared, now);
         }
@@ -67,7 +71,7 @@ impl Owned {
                 reply.send(evicted).ok();
             }
             Upkeep::Compact { reply } => {
-                self.shard.tokens.compact();
+                self.shard.compact();
                 reply.send(()).ok();
             }
         }

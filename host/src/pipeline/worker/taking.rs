@@ -199,7 +199,7 @@ impl Worker {
                 let span = Span::of_batch("process", partition, first, took).number("first", first);
                 span.number("partition", partition.into()).number("messages", messages as i64)
             });
-            self.shared.throughput.finish(took, now.monotonic_ms);
+            self.shared.throughput.finish(took);
         }
     }
 }

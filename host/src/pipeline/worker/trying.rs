@@ -99,16 +99,14 @@ impl Trying {
         shard.cells.iter().position(|cell| Some(cell.id) == self.new)
     }
 
-    /// Notes that the new cell has failed before it was settled.
+    /// Notes that the new cell has failed before it was settled; says whether that sends the shard back. After the seal
+    /// a shown cell is settled all the same, and put back like any other that fails.
     fn has_failed(&self, shard: &Shard) -> bool {
         let Some(cell) = self.place(shard).map(|place| &shard.cells[place]) else {
             return false;
         };
         let fault = cell.recovery.fault().filter(|_| !cell.settled && !cell.is_active());
-        if let Some(fault) = fault {
-            self.trial.fail(shard.id, fault.clone());
-        }
-        fault.is_some()
+        fault.is_some_and(|fault| self.trial.fail(shard.id, fault.clone()) || self.stage < Stage::Shown)
     }
 
     fn prepare(&mut self, shard: &mut Shard, shared: &Shared, now: Now) -> bool {

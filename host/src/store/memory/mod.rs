@@ -24,6 +24,7 @@ use super::checkpoint::{Head, Place};
 use super::chunk::{Chunk, Row};
 use super::claims::Claims;
 use super::error::StoreError;
+use super::members::Member;
 use super::owner::Owner;
 use super::service::{LayoutRecord, Lease};
 use super::{TokenResults, decode, keys};
@@ -52,6 +53,8 @@ struct State {
     plugins: BTreeMap<String, plugins::Plugin>,
     layout: Option<LayoutRecord>,
     lease: Option<Lease>,
+    /// By id.
+    members: BTreeMap<String, Member>,
 }
 
 /// A cell's checkpoint, and pages of the next one.

@@ -3,6 +3,7 @@
 //! Invariant: the one of the folder, for the lease.
 
 use super::super::error::StoreError;
+use super::super::members::Member;
 use super::super::service::{LayoutRecord, Lease};
 use super::{Call, MemoryStore, State};
 
@@ -36,6 +37,15 @@ impl MemoryStore {
             Ok(same)
         };
         self.through(Call::Record("lease"), take).await
+    }
+
+    /// Those who share the memory last as long as it does: none is forgotten.
+    pub(in super::super) async fn introduce(&self, own: &Member) -> Result<Vec<Member>, StoreError> {
+        let note = |state: &mut State| {
+            state.members.insert(own.id.clone(), own.clone());
+            Ok(state.members.values().cloned().collect())
+        };
+        self.through(Call::Record("members"), note).await
     }
 
     pub(in super::super) async fn release_lease(&self, own: &Lease) -> Result<bool, StoreError> {

@@ -131,6 +131,12 @@ impl Link {
         }
     }
 
+    /// Has the next call make a new connection; those under way end on the one they have. A connection keeps the memory
+    /// of its longest command.
+    pub(super) async fn renew(&self) {
+        self.state.lock().await.connection = None;
+    }
+
     async fn drop_connection(&self, generation: u64) {
         let mut state = self.state.lock().await;
         if state.generation == generation {

@@ -100,6 +100,13 @@ impl RedisStore {
         Ok(())
     }
 
+    /// A shard's calls wait for each other, so none of them overtakes another one on the new connection.
+    pub(super) async fn give_back(&self) {
+        for link in self.writers.iter().chain([&self.reader]) {
+            link.renew().await;
+        }
+    }
+
     pub(super) async fn mended(&self) -> Result<bool, StoreError> {
         if !self.left_out.load(Ordering::Relaxed) {
             return Ok(false);

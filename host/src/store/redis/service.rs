@@ -8,11 +8,13 @@ use std::sync::LazyLock;
 
 use super::super::error::StoreError;
 use super::super::keys;
+use super::super::members::{KEPT, Member};
 use super::super::service::{LayoutRecord, Lease};
 use super::RedisStore;
 use super::script::Script;
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take_lease.lua")));
+static INTRODUCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("introduce.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release_lease.lua")));
 
 impl RedisStore {
@@ -42,6 +44,14 @@ impl RedisStore {
         command.arg(seen.map(Lease::to_string).unwrap_or_default()).arg(new.to_string());
         let taken: i64 = TAKE.call(&self.reader, &command, keys::LEASE).await?;
         Ok(taken == 1)
+    }
+
+    pub(in super::super) async fn introduce(&self, own: &Member) -> Result<Vec<Member>, StoreError> {
+        let said = own.encode(keys::MEMBERS)?;
+        let mut command = INTRODUCE.command(1, 3, said.len());
+        command.arg(keys::MEMBERS).arg(&own.id).arg(said).arg(KEPT.as_millis() as u64);
+        let members: Vec<Vec<u8>> = INTRODUCE.call(&self.reader, &command, keys::MEMBERS).await?;
+        members.iter().map(|said| Member::decode(keys::MEMBERS, said)).collect()
     }
 
     pub(in super::super) async fn release_lease(&self, own: &Lease) -> Result<bool, StoreError> {

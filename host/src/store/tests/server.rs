@@ -33,8 +33,7 @@ impl Server {
         std::fs::create_dir_all(&dir).unwrap();
         let shown = dir.display().to_string();
         let options = options.iter().map(|option| option.replace("{dir}", &shown)).collect();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { process: None, port, dir, options };
+        let mut server = Self { process: None, port: free_port(number), dir, options };
         server.run();
         server
     }
@@ -106,6 +105,16 @@ impl Server {
     pub(super) fn raw(&self) -> redis::Connection {
         redis::Client::open(self.config().url).unwrap().get_connection().unwrap()
     }
+}
+
+/// A port that no other server of this process has, and no client: the system serves those from 32768 on.
+fn free_port(number: u32) -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 10_000;
+    let start = std::process::id().wrapping_mul(97).wrapping_add(number.wrapping_mul(7));
+    let ports = (0..7).map(|step| (FIRST + start.wrapping_add(step) % COUNT) as u16);
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.into_iter().find(free).expect("one of seven ports to be free")
 }
 
 impl Drop for Server {

@@ -1,6 +1,9 @@
 //! One suite for every store: records of the whole service.
 
+use std::collections::BTreeMap;
+
 use super::promises;
+use crate::store::members::{Member, Version};
 use crate::store::{LayoutRecord, Lease, Store};
 
 promises!(
@@ -9,6 +12,7 @@ promises!(
     a_lease_is_renewed_by_its_beat,
     a_lease_is_released_only_by_its_holder,
     of_several_takers_one_wins,
+    hosts_hear_of_each_other_and_of_what_they_run_last,
 );
 
 fn lease(id: u128, epoch: u64, beat: u64) -> Lease {
@@ -85,4 +89,25 @@ async fn of_several_takers_one_wins(store: &Store) {
     assert_eq!(taken.iter().filter(|&&taken| taken).count(), 1);
     let winner = taken.iter().position(|&taken| taken).unwrap();
     assert_eq!(store.lease().await.unwrap().as_ref(), Some(&leases[winner]));
+}
+
+async fn hosts_hear_of_each_other_and_of_what_they_run_last(store: &Store) {
+    let member = |id: &str, digest: &str| Member {
+        id: id.to_owned(),
+        host: format!("host \u{fc}:{id}"),
+        plugins: BTreeMap::from([(
+            "vwap".to_owned(),
+            Version { version: "1.0.0".to_owned(), digest: digest.to_owned() },
+        )]),
+    };
+    let heard = async |own: &Member| {
+        let mut members = store.introduce(own).await.unwrap();
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        members
+    };
+    let (one, other) = (member("1", "aa"), member("2", "bb"));
+    assert_eq!(heard(&one).await, vec![one.clone()]);
+    assert_eq!(heard(&other).await, vec![one.clone(), other.clone()]);
+    let swapped = member("1", "cc");
+    assert_eq!(heard(&swapped).await, vec![swapped.clone(), other]);
 }

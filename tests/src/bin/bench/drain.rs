@@ -13,6 +13,7 @@ use aggregator_tests::host::Host;
 use aggregator_tests::metrics;
 use aggregator_tests::oracle::Oracle;
 use aggregator_tests::paths;
+use aggregator_tests::plugins_dir::PluginsDir;
 use aggregator_tests::process::Usage;
 use aggregator_tests::producer::Producer;
 use aggregator_tests::redis_server::RedisServer;
@@ -41,8 +42,8 @@ pub(crate) struct Drained {
     pub(crate) rows_per_second: f64,
 }
 
-/// Fills a topic and lets every program drain it.
-pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape) -> Result<()> {
+/// Fills a topic and lets every program drain it; gives each one's medians over the runs that count.
+pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape) -> Result<Vec<(Program, Drained)>> {
     let topic = broker.topic("bench", options.partitions)?;
     let oracle = fill(options, broker, &topic, shape)?;
     let settings = options
@@ -50,6 +51,8 @@ pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape) -> Resul
         .with("CLOCK", "event")
         .with("START_FROM", "earliest")
         .with("FLUSH_INTERVAL", "100ms");
+    let plugins = further_plugins(options.plugins)?;
+    let settings = settings.with("PLUGINS_DIR", &plugins.path().display().to_string());
     let mut drained: Vec<(Program, Drained)> = Vec::new();
     for run in 0..options.runs {
         let mut of_run = Vec::new();
@@ -72,8 +75,20 @@ pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape) -> Resul
     if drained.is_empty() {
         bail!("no run counts");
     }
-    table::print(options, shape, &drained);
-    Ok(())
+    Ok(options
+        .programs
+        .iter()
+        .filter_map(|&program| Some((program, table::medians(program, &drained)?)))
+        .collect())
+}
+
+/// A directory with those that run beside the default one.
+fn further_plugins(plugins: u8) -> Result<PluginsDir> {
+    let dir = PluginsDir::new()?;
+    for name in ["vwap", "traders"].into_iter().take(usize::from(plugins) - 1) {
+        dir.put(&format!("{name}.wasm"), &std::fs::read(paths::component(name)?)?)?;
+    }
+    Ok(dir)
 }
 
 /// Why a run does not count.

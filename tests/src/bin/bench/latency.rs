@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use aggregator_tests::broker::Broker;
 use aggregator_tests::host::{Host, READY_LIMIT};
+use aggregator_tests::http;
 use aggregator_tests::paths;
 use aggregator_tests::redis_server::RedisServer;
 use aggregator_tests::stream::Shape;
@@ -22,7 +23,7 @@ const WARM_UP: Duration = Duration::from_secs(5);
 pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape, rate: u64) -> Result<()> {
     for &program in options.programs.iter().filter(|&&program| program != Program::Baseline) {
         for run in 0..options.runs {
-            let latencies_ms = run_once(options, broker, shape, rate, program)?;
+            let latencies_ms = run_once(options, broker, shape, rate, program, options.mode.as_deref())?;
             println!(
                 "{shape:?} run {} {:<12} {rate} trades/s: {}",
                 run + 1,
@@ -34,12 +35,18 @@ pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape, rate: u6
     Ok(())
 }
 
+/// How long the host's results of arrays took, in milliseconds, when this matters most.
+pub(crate) fn of_mode(options: &Options, broker: &Broker, rate: u64, mode: &str) -> Result<Vec<f64>> {
+    run_once(options, broker, Shape::Arrays, rate, Program::Host, Some(mode))
+}
+
 fn run_once(
     options: &Options,
     broker: &Broker,
     shape: Shape,
     rate: u64,
     program: Program,
+    mode: Option<&str>,
 ) -> Result<Vec<f64>> {
     let topic = broker.topic("latency", options.partitions)?;
     let redis = RedisServer::start()?;
@@ -50,6 +57,10 @@ fn run_once(
     let settings = options.settings(broker, &topic, shape).with("REDIS_ADDR", &redis.address());
     let host = Host::start_program(&path, &[], &settings)?;
     host.wait_ready(READY_LIMIT)?;
+    if let Some(mode) = mode {
+        let answer = http::send("POST", host.port(), &format!("/performance/optimize/{mode}"), "", b"")?;
+        ensure!(answer.status == 200, "{}", answer.body);
+    }
     let total = WARM_UP + Duration::from_secs(options.seconds);
     let load = Load { options, broker, topic: &topic, shape, rate };
     let seen = load.run(&redis, |passed| passed < total, |_| Ok(()))?;

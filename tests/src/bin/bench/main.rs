@@ -1,5 +1,6 @@
 //! The benchmark: how fast the release host empties a full topic, beside a bare native program and beside itself with
-//! its plugin linked natively, how long a trade takes to be seen, and what swaps of the plugin cost under load.
+//! its plugin linked natively, how long a trade takes to be seen, what swaps of the plugin cost under load, and how all
+//! that changes with the number of tokens, windows, plugins and partitions.
 //!
 //! Not a timed test: it prints one table and judges nothing but exactness, and whether a run counts. Ratios between the
 //! programs of one run are what matters; absolute figures depend on the machine. The invariant: every program reads the
@@ -7,8 +8,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a benchmark is for")]
 
 mod drain;
+mod grid;
 mod latency;
 mod probe;
+mod quiet;
 mod swaps;
 mod table;
 
@@ -20,7 +23,7 @@ use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::Shape;
 
 /// Measures the release build of the aggregator against native programs.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 struct Options {
     /// How many trades the topic holds.
     #[arg(long, default_value_t = 3_000_000)]
@@ -43,6 +46,9 @@ struct Options {
     /// The windows of all programs.
     #[arg(long, default_value = "1min,5min,15min,30min,1hour")]
     windows: String,
+    /// How many plugins the host runs: 1 to 3 of the default one, `vwap` and `traders`.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    plugins: u8,
     /// Decides the stream.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -52,9 +58,15 @@ struct Options {
     /// A further variable for the host and the native host, as `NAME=VALUE`; may be repeated.
     #[arg(long = "env")]
     variables: Vec<String>,
+    /// Measures everything of which there are figures but swaps, and prints one table.
+    #[arg(long)]
+    grid: bool,
     /// Instead of draining: so many trades a second for some time on the wall clock.
     #[arg(long, value_name = "RATE")]
     latency: Option<u64>,
+    /// What matters most to the host meanwhile, as in `POST /performance/optimize`: latency, balanced, throughput.
+    #[arg(long)]
+    mode: Option<String>,
     /// How long that load lasts, in seconds.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
@@ -98,6 +110,11 @@ impl Program {
 }
 
 impl Options {
+    /// Sets a further variable for the host and the native host.
+    fn set(&mut self, variable: &str) {
+        self.variables.push(variable.to_owned());
+    }
+
     fn shapes(&self) -> &'static [Shape] {
         match self.shape {
             Shapes::Arrays => &[Shape::Arrays],
@@ -125,11 +142,14 @@ impl Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let broker = Broker::start(&broker::Options { measured: true, ..broker::Options::default() })?;
+    if options.grid {
+        return grid::measure(&options, &broker);
+    }
     for &shape in options.shapes() {
         match (options.swaps, options.latency) {
             (Some(swaps), _) => swaps::measure(&options, &broker, shape, swaps)?,
             (None, Some(rate)) => latency::measure(&options, &broker, shape, rate)?,
-            (None, None) => drain::measure(&options, &broker, shape)?,
+            (None, None) => table::print(shape, &drain::measure(&options, &broker, shape)?),
         }
     }
     Ok(())

@@ -4,8 +4,8 @@
 
 use aggregator_tests::stream::Shape;
 
+use crate::Program;
 use crate::drain::Drained;
-use crate::{Options, Program};
 
 /// One drain as a line.
 pub(crate) fn line(program: Program, one: &Drained) -> String {
@@ -22,11 +22,9 @@ pub(crate) fn line(program: Program, one: &Drained) -> String {
 }
 
 /// Prints the medians of every program and what the host costs beside the others.
-pub(crate) fn print(options: &Options, shape: Shape, drained: &[(Program, Drained)]) {
+pub(crate) fn print(shape: Shape, medians: &[(Program, Drained)]) {
     println!("\n{shape:?}, median of the runs that count:");
-    let medians: Vec<(Program, Drained)> =
-        options.programs.iter().filter_map(|&program| Some((program, medians(program, drained)?))).collect();
-    for (program, median) in &medians {
+    for (program, median) in medians {
         println!("  {}", line(*program, median));
     }
     let of =
@@ -46,7 +44,8 @@ pub(crate) fn print(options: &Options, shape: Shape, drained: &[(Program, Draine
     println!();
 }
 
-fn medians(program: Program, drained: &[(Program, Drained)]) -> Option<Drained> {
+/// The medians of one program; none where it was not measured.
+pub(crate) fn medians(program: Program, drained: &[(Program, Drained)]) -> Option<Drained> {
     let of_program: Vec<Drained> =
         drained.iter().filter(|(one, _)| *one == program).map(|(_, one)| *one).collect();
     let by = |figure: fn(&Drained) -> f64| quantile(of_program.iter().map(figure).collect(), 0.5);

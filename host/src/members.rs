@@ -1,0 +1,68 @@
+//! The hosts of the group and which plugins they run, so that a version that is rolled out host by host can be followed
+//! on each of them.
+//!
+//! Not for deciding anything. Invariant: what is shown of others is what they said within the last seconds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::pipeline::Shared;
+use crate::store::StoreError;
+use crate::store::members::{Member, Version};
+
+/// This host among others.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// The name of this host.
+    host: String,
+    /// The id of this process.
+    id: String,
+    heard: Mutex<Vec<Member>>,
+}
+
+impl Members {
+    /// This host, called by its member's name where it has one, and by machine and process otherwise.
+    #[must_use]
+    pub fn new(instance: Option<&str>, id: u128) -> Self {
+        let machine = || {
+            let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{}/{}", name.trim(), std::process::id())
+        };
+        let host = instance.map_or_else(machine, str::to_owned);
+        Self { host, id: format!("{id:032x}"), heard: Mutex::default() }
+    }
+
+    /// Says what this host runs, and hears the others.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; what was heard before is then forgotten.
+    pub async fn meet(&self, shared: &Shared) -> Result<(), StoreError> {
+        let running = shared.changes.running();
+        let plugins: BTreeMap<String, Version> = running
+            .iter()
+            .map(|plugin| {
+                let version = plugin.plugin.description().version.clone();
+                (plugin.name().to_owned(), Version { version, digest: plugin.digest.to_string() })
+            })
+            .collect();
+        let own = Member { id: self.id.clone(), host: self.host.clone(), plugins };
+        let heard = shared.writing.store.introduce(&own).await;
+        let (members, answer) = match heard {
+            Ok(members) => (members, Ok(())),
+            Err(error) => (vec![own], Err(error)),
+        };
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = members;
+        answer
+    }
+
+    /// All of them as JSON, by the names of the hosts.
+    pub fn shown(&self) -> Value {
+        let mut members = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        members.sort_by(|a, b| (&a.host, &a.id).cmp(&(&b.host, &b.id)));
+        let shown = |member: &Member| json!({ "host": member.host, "self": member.id == self.id, "plugins": member.plugins });
+        members.iter().map(shown).collect()
+    }
+}
