@@ -9,7 +9,7 @@ const DIGITS: i32 = 5;
 /// More places than this show nothing that anybody could read.
 const MOST_PLACES: i32 = 24;
 
-/// A price, with [`DIGITS`] significant digits.
+/// A price, with five significant digits.
 pub fn price(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return "0".to_owned();

@@ -2,8 +2,6 @@
 //!
 //! The invariant: whatever is removed or made anew, the windows of tokens that trade stay exact.
 
-use std::time::Duration;
-
 use aggregator_tests::broker;
 use aggregator_tests::compare::{AGGREGATES, row_differences};
 use aggregator_tests::host::Host;
@@ -242,16 +240,21 @@ fn memory_is_given_back_after_a_burst_of_tokens() {
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json().unwrap()
     };
+    let resident = || process::resident_bytes(host.pid()).unwrap();
     burst("before", 1_000);
     give_back();
-    let before = process::resident_bytes(host.pid()).unwrap();
+    let before = resident();
     burst("token", 200_000);
-    let burst_bytes = process::resident_bytes(host.pid()).unwrap();
-    let given = give_back();
-    let after = process::resident_bytes(host.pid()).unwrap();
-    show(&format!("resident: {before} before, {burst_bytes} after the burst, {after} given back: {given}"));
+    let burst_bytes = resident();
+    assert!(burst_bytes > 2 * before, "{before} before, {burst_bytes} after the burst");
+    // What a thread frees a moment later is given back when it is asked for again.
+    let mut given = serde_json::Value::Null;
+    let fell = wait::until_true("memory to be given back", LIMIT, || {
+        given = give_back();
+        resident() as f64 <= before as f64 * 1.2
+    });
+    show(&format!("resident: {before} before, {burst_bytes} after the burst, {} given back", resident()));
+    assert!(fell.is_ok(), "{before} before, {} after: {given}", resident());
     assert_eq!(given["status"], "completed");
-    assert!(given["stats"]["memory_freed_mb"].as_f64().unwrap() > 0.0, "{given}");
-    assert!(after as f64 <= before as f64 * 1.2, "{before} before, {after} after");
-    assert!(host.wait_ready(Duration::from_secs(10)).is_ok());
+    host.wait_ready(LIMIT).unwrap();
 }

@@ -75,8 +75,9 @@ fn what_does_not_compile_is_refused_with_the_compilers_words() {
 
 #[test]
 fn a_component_must_be_as_large_as_allowed_and_called_as_it_came() {
-    let small = aggregator::config::Plugins { upload_max: 1 << 20, ..config() };
-    let candidate = Candidate::new("hostile", component(&Manifest::default()), "{}");
+    let wasm = component(&Manifest::default());
+    let small = aggregator::config::Plugins { upload_max: wasm.len() - 1, ..config() };
+    let candidate = Candidate::new("hostile", wasm, "{}");
     let refusal = loader(&small).load(&candidate, &ResultKeys::new()).err().unwrap();
     assert_eq!((refusal.stage, refusal.cause), (Stage::Read, Cause::TooLarge));
     let refusal = refused("other", component(&Manifest::default()));
