@@ -2,7 +2,7 @@
 //! and how soon its results are seen when it has little to do.
 //!
 //! The invariant: each line differs in one thing from the first line of its shape, and stands beside the native baseline
-//! of the same run, which is told the same wherever it knows what is meant.
+//! of the same run where that does the same job.
 
 use anyhow::Result;
 
@@ -32,8 +32,8 @@ const CASES: [Case; 15] = [
     case("50 windows", |options| options.windows = fifty_windows()),
     case("a day of trades, window of 1 min", |options| of_a_day(options, "1min")),
     case("a day of trades, window of 24 h", |options| of_a_day(options, "24hour")),
-    case("50,000 tokens", |options| options.tokens = 50_000),
-    case("1,000,000 tokens", |options| options.tokens = 1_000_000),
+    case("50,000 tokens", |options| of_many_tokens(options, 50_000)),
+    case("1,000,000 tokens", |options| of_many_tokens(options, 1_000_000)),
     case("1 partition", |options| options.partitions = 1),
     case("12 partitions", |options| options.partitions = 12),
     case("results as MessagePack", |options| options.set("OUTPUT_ENCODING=msgpack")),
@@ -50,6 +50,13 @@ const MODES: [&str; 3] = ["latency", "balanced", "throughput"];
 /// Windows of 1 to 50 minutes.
 fn fifty_windows() -> String {
     (1..=50).map(|minutes| format!("{minutes}min")).collect::<Vec<_>>().join(",")
+}
+
+/// Without the baseline: it writes all rows of a flush before it reads on, so that it does another job when there are
+/// more of them than Redis takes in that time.
+fn of_many_tokens(options: &mut Options, tokens: usize) {
+    options.tokens = tokens;
+    options.programs = vec![Program::Host];
 }
 
 /// The stream's trades spread over a day.
@@ -91,7 +98,7 @@ pub(crate) fn measure(options: &Options, broker: &Broker) -> Result<()> {
 fn drained_line(name: &str, medians: &[(Program, Drained)]) -> String {
     let of = |wanted: Program| medians.iter().find(|(program, _)| *program == wanted).map(|(_, one)| one);
     let (Some(host), baseline) = (of(Program::Host), of(Program::Baseline)) else {
-        return format!("| {name} | not measured |");
+        return format!("| {name} | no run counts |");
     };
     let ratio = |figure: fn(&Drained) -> f64| {
         baseline

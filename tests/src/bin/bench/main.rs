@@ -15,7 +15,7 @@ mod quiet;
 mod swaps;
 mod table;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 
 use aggregator_tests::broker::{self, Broker};
@@ -149,7 +149,11 @@ fn main() -> Result<()> {
         match (options.swaps, options.latency) {
             (Some(swaps), _) => swaps::measure(&options, &broker, shape, swaps)?,
             (None, Some(rate)) => latency::measure(&options, &broker, shape, rate)?,
-            (None, None) => table::print(shape, &drain::measure(&options, &broker, shape)?),
+            (None, None) => {
+                let medians = drain::measure(&options, &broker, shape)?;
+                ensure!(!medians.is_empty(), "no run counts");
+                table::print(shape, &medians);
+            }
         }
     }
     Ok(())
