@@ -2,6 +2,8 @@
 //!
 //! The invariant: whatever is removed or made anew, the windows of tokens that trade stay exact.
 
+use std::time::Duration;
+
 use aggregator_tests::broker;
 use aggregator_tests::compare::{AGGREGATES, row_differences};
 use aggregator_tests::host::Host;
@@ -247,14 +249,18 @@ fn memory_is_given_back_after_a_burst_of_tokens() {
     burst("token", 200_000);
     let burst_bytes = resident();
     assert!(burst_bytes > 2 * before, "{before} before, {burst_bytes} after the burst");
+    let mut given = give_back();
+    assert!(given["stats"]["memory_freed_mb"].as_f64().unwrap() > 0.0, "{given}");
     // What a thread frees a moment later is given back when it is asked for again.
-    let mut given = serde_json::Value::Null;
     let fell = wait::until_true("memory to be given back", LIMIT, || {
-        given = give_back();
-        resident() as f64 <= before as f64 * 1.2
+        let small = resident() as f64 <= before as f64 * 1.2;
+        if !small {
+            given = give_back();
+        }
+        small
     });
     show(&format!("resident: {before} before, {burst_bytes} after the burst, {} given back", resident()));
     assert!(fell.is_ok(), "{before} before, {} after: {given}", resident());
     assert_eq!(given["status"], "completed");
-    host.wait_ready(LIMIT).unwrap();
+    host.wait_ready(Duration::from_secs(10)).unwrap();
 }
