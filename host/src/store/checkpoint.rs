@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
+use super::error::{StoreError, undecodable};
 use super::owner::Owner;
 
 /// What a cell's checkpoint says besides its state.
@@ -168,10 +168,6 @@ impl Commit {
             .flat_map(|part| part.places())
             .filter(|&(id, index)| !self.head.parts.iter().any(|part| part.id == id && index < part.pages))
     }
-}
-
-fn undecodable(key: &str, words: String) -> StoreError {
-    StoreError::Undecodable { key: key.to_owned(), words }
 }
 
 #[cfg(test)]

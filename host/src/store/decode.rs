@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::error::StoreError;
+use super::error::{StoreError, undecodable};
 
 /// Reads a value.
 pub(super) fn value(key: &str, bytes: &[u8]) -> Result<Value, StoreError> {
@@ -14,5 +14,5 @@ pub(super) fn value(key: &str, bytes: &[u8]) -> Result<Value, StoreError> {
     } else {
         rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
     };
-    read.map_err(|words| StoreError::Undecodable { key: key.to_owned(), words })
+    read.map_err(|words| undecodable(key, words))
 }

@@ -127,6 +127,11 @@ impl StoreError {
     }
 }
 
+/// What stands under a key is not what this service writes there.
+pub(super) fn undecodable(key: &str, words: String) -> StoreError {
+    StoreError::Undecodable { key: key.to_owned(), words }
+}
+
 fn words(found: Option<Owner>) -> String {
     found.map_or_else(|| "nobody".to_owned(), |owner| owner.to_string())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
+use super::error::{StoreError, undecodable};
 
 /// For how long a host is known after it last said something.
 pub const KEPT: Duration = Duration::from_secs(10);
@@ -35,14 +35,10 @@ pub struct Version {
 
 impl Member {
     pub(super) fn encode(&self, key: &str) -> Result<Vec<u8>, StoreError> {
-        serde_json::to_vec(self).map_err(|error| undecodable(key, &error))
+        serde_json::to_vec(self).map_err(|error| undecodable(key, error.to_string()))
     }
 
     pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<Self, StoreError> {
-        serde_json::from_slice(bytes).map_err(|error| undecodable(key, &error))
+        serde_json::from_slice(bytes).map_err(|error| undecodable(key, error.to_string()))
     }
-}
-
-fn undecodable(key: &str, error: &serde_json::Error) -> StoreError {
-    StoreError::Undecodable { key: key.to_owned(), words: error.to_string() }
 }

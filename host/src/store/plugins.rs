@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
+use super::error::{StoreError, undecodable};
 use crate::digest;
 
 /// How much of a component is stored under one key.
@@ -190,10 +190,6 @@ pub(super) fn obsolete<'a>(
 ) -> Vec<ChunkPlace<'a>> {
     let named: Vec<ChunkPlace<'_>> = new.into_iter().flat_map(PluginRecord::chunks).collect();
     seen.into_iter().flat_map(PluginRecord::chunks).filter(|place| !named.contains(place)).collect()
-}
-
-fn undecodable(key: &str, words: String) -> StoreError {
-    StoreError::Undecodable { key: key.to_owned(), words }
 }
 
 #[cfg(test)]

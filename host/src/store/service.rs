@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
+use super::error::{StoreError, undecodable};
 
 /// How the service's shards come about; stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,10 +141,6 @@ impl fmt::Display for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}:{}", self.tenure(), self.beat, self.holder)
     }
-}
-
-fn undecodable(key: &str, words: String) -> StoreError {
-    StoreError::Undecodable { key: key.to_owned(), words }
 }
 
 #[cfg(test)]

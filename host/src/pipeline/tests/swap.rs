@@ -99,14 +99,20 @@ fn a_swap_with_checkpoints_is_accepted_when_every_shard_is_saved() {
     swap(Some(Duration::from_millis(20)));
 }
 
+/// A stand in which every shard shows a new version.
+fn shown(script: Script<'_>, version: Running) -> (Swapping<'_>, Arc<Trial>) {
+    let mut swapping = Swapping::start(script, None);
+    swapping.feed(0);
+    let trial = swapping.begin(version, Origin::Carried, false);
+    swapping.wait_for(&trial, Stage::InStep);
+    swapping.pursue(&trial, Goal::Show, Stage::Shown);
+    (swapping, trial)
+}
+
 #[test]
 fn a_new_version_that_fails_while_shown_goes_and_the_former_one_is_shown_as_it_stands() {
     let script: Script<'_> = &script;
-    let mut swapping = Swapping::start(script, None);
-    swapping.feed(0);
-    let trial = swapping.begin(second(Manner::FailsAt(POISON)), Origin::Carried, false);
-    swapping.wait_for(&trial, Stage::InStep);
-    swapping.pursue(&trial, Goal::Show, Stage::Shown);
+    let (mut swapping, trial) = shown(script, second(Manner::FailsAt(POISON)));
     swapping.feed(1);
     swapping.feed(2);
     let failed = |reports: &crate::pipeline::trial::Reports| {
@@ -123,11 +129,7 @@ fn a_new_version_that_fails_while_shown_goes_and_the_former_one_is_shown_as_it_s
 #[test]
 fn a_new_version_that_fails_after_the_seal_is_accepted_by_every_shard() {
     let script: Script<'_> = &script;
-    let mut swapping = Swapping::start(script, None);
-    swapping.feed(0);
-    let trial = swapping.begin(second(Manner::FailsAt(POISON)), Origin::Carried, false);
-    swapping.wait_for(&trial, Stage::InStep);
-    swapping.pursue(&trial, Goal::Show, Stage::Shown);
+    let (mut swapping, trial) = shown(script, second(Manner::FailsAt(POISON)));
     assert!(trial.seal());
     swapping.feed(1);
     swapping.feed(2);
