@@ -58,11 +58,27 @@ impl Members {
         answer
     }
 
-    /// All of them as JSON, by the names of the hosts.
-    pub fn shown(&self) -> Value {
+    /// All of them, by the names of the hosts.
+    pub fn heard(&self) -> Vec<Member> {
         let mut members = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
         members.sort_by(|a, b| (&a.host, &a.id).cmp(&(&b.host, &b.id)));
-        let shown = |member: &Member| json!({ "host": member.host, "self": member.id == self.id, "plugins": member.plugins });
-        members.iter().map(shown).collect()
+        members
+    }
+
+    /// Whether that is this host.
+    pub fn is_self(&self, member: &Member) -> bool {
+        member.id == self.id
+    }
+
+    /// All of them as JSON.
+    pub fn shown(&self) -> Value {
+        let shown = |member: &Member| json!({ "host": member.host, "self": self.is_self(member), "plugins": member.plugins });
+        self.heard().iter().map(shown).collect()
+    }
+
+    /// Those that a test says.
+    #[cfg(test)]
+    pub fn saying(id: &str, heard: Vec<Member>) -> Self {
+        Self { host: String::new(), id: id.to_owned(), heard: Mutex::new(heard) }
     }
 }

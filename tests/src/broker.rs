@@ -35,6 +35,8 @@ pub struct Options {
     pub proxied: bool,
     /// More heap and the full compiler, for measurements.
     pub measured: bool,
+    /// How long a new group waits for further members before it shares the partitions out, in milliseconds.
+    pub gather_ms: u32,
     /// Further listeners, each behind a proxy whose port is told to clients that come that way.
     pub listeners: Vec<Listener>,
     /// A user and a password for SCRAM-SHA-256.
@@ -104,7 +106,7 @@ impl Broker {
         }
         let ports = Ports { own: ports::free(), controller: ports::free(), listening };
         let properties = directory.join("server.properties");
-        fs::write(&properties, server_properties(&directory, &ports, &options.listeners))?;
+        fs::write(&properties, server_properties(&directory, &ports, options))?;
         format_storage(&classes, &properties, options.scram.as_ref())?;
         let command = command(&classes, &properties, options);
         let leash = Mutex::new(Leash::start(&command, &log(&directory), Some(&directory))?);
@@ -375,19 +377,20 @@ pub(crate) fn log(directory: &Path) -> PathBuf {
     directory.join("broker.log")
 }
 
-pub(crate) fn server_properties(directory: &Path, ports: &Ports, further: &[Listener]) -> String {
+pub(crate) fn server_properties(directory: &Path, ports: &Ports, options: &Options) -> String {
     let Ports { own, controller, listening } = ports;
     let [mut listener, mut advertised, mut protocols, mut own_properties] = [const { String::new() }; 4];
     for (name, port, told) in listening {
         listener += &format!(",{name}://127.0.0.1:{port}");
         advertised += &format!(",{name}://127.0.0.1:{told}");
     }
-    for Listener { name, protocol, properties } in further {
+    for Listener { name, protocol, properties } in &options.listeners {
         protocols += &format!(",{name}:{protocol}");
         for (property, value) in properties {
             own_properties += &format!("listener.name.{}.{property}={value}\n", name.to_lowercase());
         }
     }
+    let gather_ms = options.gather_ms;
     let logs = directory.join("logs");
     // Internal topics of one partition and one replica; old timestamps are kept and taken, since tests replay
     // times of their own. A short session, so that a broker that was killed is let in again soon.
@@ -412,7 +415,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
+group.initial.rebalance.delay.ms={gather_ms}
 log.retention.ms=-1
 log.message.timestamp.after.max.ms=9223372036854775807
 message.max.bytes=33554432

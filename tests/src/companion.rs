@@ -32,7 +32,7 @@ impl Companion {
         let directory = tempfile::Builder::new().prefix("aggregator-companion-").tempdir()?.keep();
         let properties = directory.join("server.properties");
         let ports = Ports { own: ports::free(), controller, listening: Vec::new() };
-        let alone = broker::server_properties(&directory, &ports, &[]);
+        let alone = broker::server_properties(&directory, &ports, &broker::Options::default());
         let without = |line: &&str| !line.starts_with("advertised.listeners");
         let mut text: String = alone.lines().filter(without).map(|line| format!("{line}\n")).collect();
         text = text

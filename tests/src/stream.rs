@@ -92,6 +92,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// An array of trades without a key.
+    pub fn array(partition: i32, timestamp_ms: Option<i64>, trades: Vec<Trade>) -> Self {
+        let payload = array_json(&trades).into_bytes();
+        Self { partition, key: None, payload, timestamp_ms, trades }
+    }
+
     /// The same trades, made at another time, for streams that run on the wall clock.
     #[must_use]
     pub fn at(mut self, time_ms: i64) -> Self {
@@ -211,10 +217,8 @@ impl Stream {
         let count = wanted.min(self.options.trades - self.made);
         let partition = self.random.below(self.options.partitions as u64) as i32;
         let trades: Vec<Trade> = (0..count).map(|_| self.trade()).collect();
-        let payload = array_json(&trades).into_bytes();
         // Sent when its last trade was made, so that no trade lies ahead of its record.
-        let timestamp_ms = Some(self.position_ms());
-        Message { partition, key: None, payload, timestamp_ms, trades }
+        Message::array(partition, Some(self.position_ms()), trades)
     }
 }
 
@@ -233,7 +237,7 @@ impl Iterator for Stream {
 }
 
 /// Trades as a JSON array.
-pub fn array_json(trades: &[Trade]) -> String {
+fn array_json(trades: &[Trade]) -> String {
     let mut text = String::from("[");
     for (index, trade) in trades.iter().enumerate() {
         if index > 0 {

@@ -10,6 +10,7 @@ mod expiries;
 mod grid;
 mod removed;
 mod slot;
+mod stretch;
 mod track;
 
 use std::collections::VecDeque;
@@ -50,6 +51,8 @@ pub struct Engine<P> {
     late_trades: u64,
     /// Trades of tokens that nobody introduced, since the last flush.
     unknown_trades: u64,
+    /// Where slots are packed; kept for its memory.
+    scratch: Vec<u8>,
 }
 
 impl<P: Pane> Engine<P> {
@@ -68,6 +71,7 @@ impl<P: Pane> Engine<P> {
             removed: Removed::default(),
             late_trades: 0,
             unknown_trades: 0,
+            scratch: Vec::new(),
         }
     }
 
@@ -180,7 +184,7 @@ impl<P: Pane> Engine<P> {
             return false;
         }
         track.dirty = false;
-        track.seal(clock_pane);
+        track.seal(clock_pane, &mut self.scratch);
         if track.next_expiry != settled.next_expiry {
             track.next_expiry = settled.next_expiry;
             self.expiries.push(settled.next_expiry, token);

@@ -123,8 +123,8 @@ impl<P: Pane> Slot<P> {
         self.body = Body::Open(self.cells());
     }
 
-    /// Packs the panes, which takes a third of the room.
-    pub(super) fn seal(&mut self) {
+    /// Packs the panes, which takes a third of the room; `scratch` is where.
+    pub(super) fn seal(&mut self, scratch: &mut Vec<u8>) {
         let Body::Open(cells) = &self.body else {
             return;
         };
@@ -134,9 +134,9 @@ impl<P: Pane> Slot<P> {
             self.merged = cells.len() as u8;
         }
         self.sealed_panes = cells.len() as u8;
-        let mut bytes = Vec::new();
-        self.pack(&mut bytes);
-        self.body = Body::Sealed(bytes.into_boxed_slice());
+        scratch.clear();
+        self.pack(scratch);
+        self.body = Body::Sealed(scratch.as_slice().into());
     }
 
     /// Appends the exported form.

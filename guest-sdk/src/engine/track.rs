@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::grid::{Grid, PANES_PER_SLOT, Span, within_reach};
 use super::slot::Slot;
+use super::stretch::Stretches;
 use crate::pane::Pane;
 use crate::trade::Trade;
 
@@ -26,9 +27,10 @@ pub(super) struct Track<P> {
     pub(super) changed: u32,
     /// Whether the token waits for a flush.
     pub(super) dirty: bool,
-    /// For each window, shortest first, the whole slots between its edge and the next shorter one's;
-    /// only sealed slots, and empty where they are few.
-    stretches: Vec<Stretch<P>>,
+    /// No slot before this one is open.
+    open_from: i64,
+    /// What was merged across sealed slots.
+    stretches: Stretches<P>,
 }
 
 /// What a settle found besides the values.
@@ -41,7 +43,14 @@ pub(super) struct Settled {
 
 impl<P: Pane> Track<P> {
     pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), next_expiry: NEVER, changed: 0, dirty: false, stretches: Vec::new() }
+        Self {
+            slots: Vec::new(),
+            next_expiry: NEVER,
+            changed: 0,
+            dirty: false,
+            open_from: NEVER,
+            stretches: Stretches::default(),
+        }
     }
 
     /// Adds a trade; says whether it was taken, which it is not where no window can hold it: its pane
@@ -67,6 +76,7 @@ impl<P: Pane> Track<P> {
         }
         if !self.slots[at].is_open() {
             self.drop_stretches();
+            self.open_from = self.open_from.min(self.slots[at].number);
         }
         let slot = &mut self.slots[at];
         trade.offset_ms = rest_ms;
@@ -94,6 +104,7 @@ impl<P: Pane> Track<P> {
                 self.drop_stretches();
             }
             self.slots.insert(at, Slot::new(number));
+            self.open_from = self.open_from.min(number);
         }
         Some((at, offset_ms))
     }
@@ -106,6 +117,10 @@ impl<P: Pane> Track<P> {
 
     /// Gives the place of a slot, or where it would stand.
     pub(super) fn position(&self, number: i64) -> usize {
+        // Trades mostly come in order; a search would read many cold lines.
+        if self.slots.last().is_none_or(|newest| newest.number < number) {
+            return self.slots.len();
+        }
         self.slots.partition_point(|slot| slot.number < number)
     }
 
@@ -169,57 +184,22 @@ impl<P: Pane> Track<P> {
         if start == end {
             return;
         }
-        let ends = (self.slots[start].number, self.slots[end - 1].number);
-        if self.stretches.get(at).is_none_or(|known| known.ends != ends) {
-            let stretch = Stretch::of(&mut self.slots[start..end], cut);
-            while self.stretches.len() <= at {
-                self.stretches.push(Stretch::none());
-            }
-            self.stretches[at] = stretch;
-        }
-        let stretch = &self.stretches[at];
+        let stretch = self.stretches.get(at, &mut self.slots, start..end, cut);
         walk.take(stretch.oldest_pane, stretch.pane.clone());
     }
 
     /// Drops what was merged across slots; for changes of slots that stood still.
     pub(super) fn drop_stretches(&mut self) {
-        self.stretches = Vec::new();
+        self.stretches = Stretches::default();
     }
 
     /// Seals the slots that the clock has passed, where trades are no longer expected.
-    pub(super) fn seal(&mut self, clock_pane: i64) {
+    pub(super) fn seal(&mut self, clock_pane: i64, scratch: &mut Vec<u8>) {
         let clock_slot = clock_pane.div_euclid(PANES_PER_SLOT);
-        for slot in &mut self.slots {
-            if slot.number < clock_slot {
-                slot.seal();
-            }
-        }
-    }
-}
-
-/// Consecutive slots as one pane: those between the edges of two windows. Merging them pays because
-/// they are asked for again until an edge moves on by a slot.
-struct Stretch<P> {
-    /// The numbers of the oldest and the newest slot.
-    ends: (i64, i64),
-    oldest_pane: i64,
-    pane: P,
-}
-
-impl<P: Pane> Stretch<P> {
-    /// Stands for slots that were never merged.
-    fn none() -> Self {
-        Self { ends: (NEVER, NEVER), oldest_pane: NEVER, pane: P::default() }
-    }
-
-    /// Merges slots, of which there are some and the newest may be cut.
-    fn of(slots: &mut [Slot<P>], cut: bool) -> Self {
-        let last = slots.len() - 1;
-        let mut pane = P::default();
-        for (at, slot) in slots.iter_mut().enumerate() {
-            pane.merge(&slot.whole(cut && at == last));
-        }
-        Self { ends: (slots[0].number, slots[last].number), oldest_pane: slots[0].oldest_pane(), pane }
+        let first = self.position(self.open_from);
+        let passed = self.slots[first..].iter_mut().take_while(|slot| slot.number < clock_slot);
+        passed.for_each(|slot| slot.seal(scratch));
+        self.open_from = self.open_from.max(clock_slot);
     }
 }
 

@@ -20,7 +20,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::Stream;
 use super::client;
-use super::context::{Context, serve};
+use super::context::{Context, positions, serve};
 use super::native::{OTHER_TOPIC, PartitionQueue};
 use super::offsets::StartRules;
 use super::partition::{Begin, Look, Partition, ProgressRules};
@@ -229,13 +229,10 @@ impl CatchUpReader {
         while let Some(notice) = consumer.client().context().next() {
             tracing::debug!(?notice, "Catch-up consumer notice");
         }
-        if let Ok(positions) = consumer.position() {
-            for element in positions.elements() {
-                let run = self.runs.get_mut(&element.partition());
-                if let (Offset::Offset(offset), Some(run)) = (element.offset(), run) {
-                    run.partition.set_end();
-                    run.partition.passed(offset);
-                }
+        for (partition, position) in positions(consumer) {
+            if let Some(run) = self.runs.get_mut(&partition) {
+                run.partition.set_end();
+                run.partition.passed(position);
             }
         }
         let wall_ms = self.intake.shared().clock.now_ms();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::Offset;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -143,6 +144,17 @@ pub(super) fn serve(consumer: &BaseConsumer<Context>) {
             consumer.client().context().note(Notice::Failed(error));
         }
     }
+}
+
+/// How far a consumer has read its partitions, markers that it does not hand out included; nothing while it cannot say.
+pub(super) fn positions(consumer: &BaseConsumer<Context>) -> Vec<(i32, i64)> {
+    let told = consumer.position();
+    let elements = told.iter().flat_map(TopicPartitionList::elements);
+    let read = elements.filter_map(|element| match element.offset() {
+        Offset::Offset(position) => Some((element.partition(), position)),
+        _ => None,
+    });
+    read.collect()
 }
 
 /// Whether everything that a consumer has handed out so far is of the topic of this identity. It says that it goes on

@@ -14,6 +14,7 @@ use super::catch_up::Lag;
 use super::cell_clock::{CellClock, Now};
 use super::checkpoint::Job;
 use super::cost::Cost;
+use super::flush::Handed;
 use super::moved::Moved;
 use super::page::StatePage;
 use super::recovery::Recovery;
@@ -120,6 +121,8 @@ pub struct Cell {
     pub(super) lean_bytes: usize,
     /// By token number: when its row was handed over.
     pub(super) written: Vec<Written>,
+    /// Up to when all its rows were handed over; none since all of them counted as changed.
+    pub(super) handed: Option<Handed>,
     /// By token number.
     pub(super) known: Vec<Knowledge>,
     /// Numbers that are [`Knowledge::Parting`], or were until the token came back.
@@ -153,6 +156,7 @@ impl Cell {
             cost: Cost::default(),
             instance: Some(instance),
             written: Vec::new(),
+            handed: None,
             known: Vec::new(),
             parting: Vec::new(),
         }
@@ -369,20 +373,10 @@ impl Cell {
         flushed.map_err(|error| self.fail(error, tokens)).ok()
     }
 
-    /// Ends an instance that has given so many rows in one flush and says that there are more: each token
-    /// changes once, and of rows without end that nobody writes no full writer would hold the worker back.
-    pub(super) fn gives_without_end(&mut self, given: usize, tokens: &mut Tokens) -> bool {
-        let without_end = given > self.known.len();
-        if without_end {
-            let words = format!("more rows than its {} tokens", self.known.len());
-            self.fail(PluginError::new(self.running.name(), Stage::Flush, words), tokens);
-        }
-        without_end
-    }
-
     /// Counts all tokens as changed.
     pub fn touch_all(&mut self, tokens: &mut Tokens) {
         self.written.clear();
+        self.handed = None;
         let touched = self.instance.as_mut().map_or(Ok(()), |instance| instance.touch(None));
         if let Err(error) = touched {
             self.fail(error, tokens);

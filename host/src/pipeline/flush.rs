@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::audit;
-use super::cell::{Cell, Sight};
+use super::cell::{Cell, CellId, Sight};
 use super::cell_clock::Now;
 use super::comparison::Moment;
 use super::shard::Shard;
@@ -17,6 +17,7 @@ use super::writer::{Outgoing, WriterHandle};
 use crate::config::{ClockMode, Encoding};
 use crate::plugin::catalog::Running;
 use crate::plugin::contract::Table;
+use crate::plugin::{PluginError, Stage};
 use crate::results::{Ancestor, Message};
 use crate::store::{Chunk, Row};
 
@@ -41,84 +42,169 @@ pub struct FlushRules {
     pub trim: bool,
 }
 
-/// What a flush left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flushed {
-    /// Every changed row was handed over.
-    Done,
-    /// The writer is full: go on when it has room.
-    More,
+/// What a flush leaves to the next one of the shard, which goes on there: while trades flow, a shard that
+/// began again with its first cell would never come to its last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Left {
+    /// Every cell has handed over what had changed.
+    #[default]
+    Nothing,
+    /// The writer was full at this cell, which had given so many rows.
+    Rows(CellId, usize),
+    /// What travels behind the rows waits for room.
+    Rest,
 }
 
-/// Hands all changed rows of a shard to its writer, as far as that has room.
+/// The moment up to which a cell has handed all rows over, and its vector then.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) moment: Moment,
+    vector: Vec<(i32, i64)>,
+}
+
+/// Hands the changed rows of all cells to the shard's writer, as far as that has room.
 pub(super) fn flush(
     shard: &mut Shard,
     trials: &mut [Trying],
     writer: &WriterHandle,
     shared: &Shared,
     now: Now,
-) -> Flushed {
+    left: Left,
+) -> Left {
     writer.pay_removals(shard);
-    let mut gone = std::mem::take(&mut shard.gone);
-    let sample = std::mem::take(&mut shard.sample);
-    for cell in shard.cells.iter_mut().filter(|cell| !cell.apart) {
-        let Some(clock_ms) = cell.clock.advance(now) else {
-            continue;
-        };
-        let moment = Moment { clock_ms, batches: shard.batches };
+    let (first, mut given) = match left {
+        Left::Nothing => (0, 0),
+        Left::Rows(id, given) => {
+            shard.cells.iter().position(|cell| cell.id == id).map_or((0, 0), |place| (place, given))
+        }
+        Left::Rest => (shard.cells.len(), 0),
+    };
+    let Shard { id, tokens, cells, batches, gone, sample, lineage, .. } = shard;
+    let (of, batches) = ((*id, *lineage), *batches);
+    let mut round = Round { of, batches, tokens, gone, sample, trials, writer, shared, now };
+    let mut left = Left::Rest;
+    for cell in cells.iter_mut().skip(first).filter(|cell| !cell.apart) {
+        if let Some(given) = round.flush(cell, std::mem::take(&mut given)) {
+            left = Left::Rows(cell.id, given);
+            break;
+        }
+    }
+    writer.owe_removals(std::mem::take(&mut shard.gone));
+    if left == Left::Rest {
+        shard.sample.clear();
+        if writer.finish_flush(shard, smallest_vector(&shard.cells)) {
+            left = Left::Nothing;
+        }
+    }
+    left
+}
+
+/// What the cells of a shard are flushed with.
+struct Round<'a> {
+    /// The shard, and how often the store had forgotten when everything was last counted as changed.
+    of: (u32, u64),
+    batches: u64,
+    tokens: &'a mut Tokens,
+    gone: &'a mut Vec<Arc<str>>,
+    sample: &'a [u32],
+    trials: &'a mut [Trying],
+    writer: &'a WriterHandle,
+    shared: &'a Shared,
+    now: Now,
+}
+
+impl Round<'_> {
+    /// Hands over what has changed in a cell that has given some rows before; gives how many those are now, if
+    /// the writer has no room for the others.
+    fn flush(&mut self, cell: &mut Cell, before: usize) -> Option<usize> {
+        let clock_ms = cell.clock.advance(self.now)?;
+        let moment = Moment { clock_ms, batches: self.batches };
         if cell.sight == Sight::Withheld {
-            if !may_show(cell, shared, now) {
+            if !may_show(cell, self.shared, self.now) {
                 // Rows that nobody may see stay in the plugin, the last ones of tokens among them.
-                continue;
+                cell.note_handed(moment);
+                return None;
             }
             cell.sight = Sight::Visible;
-            cell.touch_all(&mut shard.tokens);
+            cell.touch_all(self.tokens);
         }
-        if cell.clock.take_final(now) {
-            cell.touch_all(&mut shard.tokens);
+        if cell.clock.take_final(self.now) {
+            cell.touch_all(self.tokens);
         }
         let mut given = 0;
         loop {
-            if cell.sight == Sight::Visible && !writer.has_room() {
-                writer.owe_removals(gone);
-                return Flushed::More;
+            if before + given > cell.known.len() {
+                // More than had changed at first, since trades go on: the others have their turn.
+                return None;
             }
-            let Some(table) = cell.flush(clock_ms, CHUNK_ROWS, &mut shard.tokens) else {
+            if cell.sight == Sight::Visible && !self.writer.has_room() {
+                return Some(before + given);
+            }
+            let Some(table) = cell.flush(clock_ms, CHUNK_ROWS, self.tokens) else {
                 break;
             };
-            let rows = visible_rows(shard.id, cell, &shard.tokens, &table, moment, trials, shared);
-            if rows.is_some() {
-                cell.note_written(&table.tokens, clock_ms, now);
-            }
-            // A removal is kept for the checkpoint, or for the new version, that must hear of it.
-            let kept = cell.giving || (cell.settled && !shared.rules.trim);
-            let forget = |&number: &u32| cell.forgotten(number, kept, &mut shard.tokens);
-            let forgotten = table.forgotten.iter().filter_map(forget);
-            match rows {
-                // With the last rows, so that no crash can leave the tokens on the active list.
-                Some((mut chunk, messages)) => {
-                    chunk.forgotten.extend(forgotten);
-                    writer.send(Outgoing::Rows { chunk, messages });
-                }
-                None => gone.extend(forgotten),
-            }
             given += table.tokens.len();
-            if !table.more || cell.gives_without_end(given, &mut shard.tokens) {
+            self.hand_over(cell, &table, moment);
+            if !table.more || cell.gives_without_end(given, self.tokens) {
                 break;
             }
         }
-        if (shared.rules.trim || !cell.settled) && !cell.giving {
-            cell.let_go(&mut shard.tokens);
+        self.finish(cell, moment);
+        None
+    }
+
+    /// Hands the rows of a table to the writer, and lets go of the tokens that the plugin has forgotten.
+    fn hand_over(&mut self, cell: &mut Cell, table: &Table, moment: Moment) {
+        let rows = visible_rows(self.of.0, cell, self.tokens, table, moment, self.trials, self.shared);
+        if rows.is_some() {
+            cell.note_written(&table.tokens, moment.clock_ms, self.now);
         }
-        trials.iter_mut().for_each(|trial| trial.flushed(cell, moment));
-        if cell.sight == Sight::Visible && writer.has_room() {
-            // Nothing else is changed now, and what was is with the writer: rows that must stand in the store.
-            let of = (shard.id, shard.lineage);
-            gone.extend(audit::compare(of, cell, &sample, clock_ms, &mut shard.tokens, writer, shared));
+        // A removal is kept for the checkpoint, or for the new version, that must hear of it.
+        let kept = cell.giving || (cell.settled && !self.shared.rules.trim);
+        let forget = |&number: &u32| cell.forgotten(number, kept, self.tokens);
+        let forgotten = table.forgotten.iter().filter_map(forget);
+        match rows {
+            // With the last rows, so that no crash can leave the tokens on the active list.
+            Some((mut chunk, messages)) => {
+                chunk.forgotten.extend(forgotten);
+                self.writer.send(Outgoing::Rows { chunk, messages });
+            }
+            None => self.gone.extend(forgotten),
         }
     }
-    writer.owe_removals(gone);
-    if writer.finish_flush(shard, smallest_vector(&shard.cells)) { Flushed::Done } else { Flushed::More }
+
+    /// After all rows of a cell: nothing in it is changed now.
+    fn finish(&mut self, cell: &mut Cell, moment: Moment) {
+        cell.note_handed(moment);
+        if (self.shared.rules.trim || !cell.settled) && !cell.giving {
+            cell.let_go(self.tokens);
+        }
+        self.trials.iter_mut().for_each(|trial| trial.flushed(cell, moment));
+        if cell.sight == Sight::Visible && self.writer.has_room() {
+            // What was changed is with the writer: rows that must stand in the store.
+            let clock_ms = moment.clock_ms;
+            let (tokens, writer) = (&mut *self.tokens, self.writer);
+            let gone = audit::compare(self.of, cell, self.sample, clock_ms, tokens, writer, self.shared);
+            self.gone.extend(gone);
+        }
+    }
+}
+
+impl Cell {
+    fn note_handed(&mut self, moment: Moment) {
+        self.handed = Some(Handed { moment, vector: self.clock.vector().collect() });
+    }
+
+    /// Ends an instance that has given so many rows at one moment and says that there are more: each token
+    /// changes once, and of rows without end that nobody writes no full writer would hold the worker back.
+    fn gives_without_end(&mut self, given: usize, tokens: &mut Tokens) -> bool {
+        let without_end = given > self.known.len();
+        if without_end {
+            let words = format!("more rows than its {} tokens", self.known.len());
+            self.fail(PluginError::new(self.running.name(), Stage::Flush, words), tokens);
+        }
+        without_end
+    }
 }
 
 /// The rows of a table for the writer; none of a cell that is hidden, whose rows are at most compared.
@@ -203,17 +289,17 @@ pub(super) fn chunk(
     (!chunk.rows.is_empty()).then(|| (Box::new(chunk), messages))
 }
 
-/// For each partition the smallest offset that all visible cells have passed, as far as their rows were
-/// handed over: a cell without a clock has handed over nothing. Suspended cells hold nobody back.
+/// For each partition the smallest offset up to which all visible cells have handed their rows over; none
+/// where one has handed over nothing. Suspended cells hold nobody back.
 fn smallest_vector(cells: &[Cell]) -> Vec<(i32, i64)> {
     let active = |cell: &&Cell| cell.is_active() && cell.sight != Sight::Hidden;
     let any_active = cells.iter().any(|cell| active(&cell));
     let mut vector: Vec<(i32, i64)> = Vec::new();
     for cell in cells.iter().filter(|cell| !any_active || active(cell)) {
-        if any_active && cell.clock.now_ms().is_none() {
+        let Some(handed) = &cell.handed else {
             return Vec::new();
-        }
-        for (partition, next) in cell.clock.vector() {
+        };
+        for &(partition, next) in &handed.vector {
             match vector.iter_mut().find(|(known, _)| *known == partition) {
                 Some((_, smallest)) => *smallest = next.min(*smallest),
                 None => vector.push((partition, next)),

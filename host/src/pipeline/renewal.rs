@@ -10,6 +10,7 @@
 use super::carry::{Carried, Carry};
 use super::cell::{Cell, CellId, Sight};
 use super::cell_clock::Now;
+use super::comparison::Moment;
 use super::flush::CHUNK_ROWS;
 use super::shard::Shard;
 use crate::config::ClockMode;
@@ -58,7 +59,7 @@ impl Renewal {
         let mut new = Cell::beside(&cell.running, instance, clock);
         new.apart = true;
         let id = new.id;
-        shard.add(new);
+        shard.add(new, None);
         Some(Self { former, new: id, carry: Some(Carry::new()), drained: false })
     }
 
@@ -123,12 +124,17 @@ impl Renewal {
         Step::Busy
     }
 
-    /// After a flush in which the former cell has handed over all its rows: the new one takes its place, if
-    /// it has none left either. Says whether it has.
+    /// Where the former cell has handed over all its rows at this moment, the new one takes its place, if it has
+    /// none left either. Says whether it has.
     pub(super) fn finish(&mut self, shard: &mut Shard, now: Now) -> bool {
         let Some([former, new]) = self.places(shard).filter(|_| self.carry.is_none() && self.drained) else {
             return false;
         };
+        let clock_ms = shard.cells[former].clock.advance(now);
+        let at = clock_ms.map(|clock_ms| Moment { clock_ms, batches: shard.batches });
+        if at.is_none() || shard.cells[former].handed.as_ref().map(|handed| handed.moment) != at {
+            return false;
+        }
         // What came since it was drained.
         self.drained = false;
         self.drain(shard, new, now);

@@ -109,9 +109,9 @@ impl Shard {
         })
     }
 
-    /// Takes in a cell.
-    pub(super) fn add(&mut self, cell: Cell) {
-        self.cells.push(cell);
+    /// Takes in a cell, right behind the one whose place it may take: they are flushed at one moment then.
+    pub(super) fn add(&mut self, cell: Cell, behind: Option<usize>) {
+        self.cells.insert(behind.map_or(self.cells.len(), |place| place + 1), cell);
         self.horizon = Horizon::longest(self.cells.iter().map(|cell| &cell.running));
     }
 

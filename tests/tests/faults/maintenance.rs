@@ -132,8 +132,7 @@ impl Explosion {
                 trades.push(trade);
                 hot_trades += 1;
             }
-            let message = Message { partition, key: None, payload: Vec::new(), timestamp_ms: None, trades };
-            Message { timestamp_ms: Some(time_ms), payload: array_json(&message.trades), ..message }
+            Message::array(partition, Some(time_ms), trades)
         };
         let messages = (0..arrays).map(&mut array).collect();
         Self { messages, hot }
@@ -156,11 +155,6 @@ impl Explosion {
         });
         assert!(exact.is_ok(), "{} differences: {:?}", wrong.len(), wrong.first());
     }
-}
-
-fn array_json(trades: &[Trade]) -> Vec<u8> {
-    let elements: Vec<String> = trades.iter().map(Trade::json).collect();
-    format!("[{}]", elements.join(",")).into_bytes()
 }
 
 #[test]
@@ -227,8 +221,7 @@ fn memory_is_given_back_after_a_burst_of_tokens() {
         let array = |first: usize| {
             let names = (first..first + 100).map(|token| format!("{name}-{token}"));
             let trades: Vec<Trade> = names.map(|token| Trade::simple(&token, now_ms)).collect();
-            let (payload, partition) = (array_json(&trades), (first / 100 % 4) as i32);
-            Message { partition, key: None, payload, timestamp_ms: None, trades }
+            Message::array((first / 100 % 4) as i32, None, trades)
         };
         let arrays: Vec<Message> = (0..tokens).step_by(100).map(array).collect();
         producer.send(&arrays).unwrap();

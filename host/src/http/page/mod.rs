@@ -3,7 +3,7 @@
 //! A page is made of *parts* (`parts.rs`), each a piece of markup. The script hears of the parts that changed, once a
 //! second, over one stream of server-sent events (`live.rs`), and puts them in their places; it draws nothing itself.
 //! Without it the page is loaded anew every few seconds. `status.rs`, `numbers.rs`, `chart.rs`, `positions.rs`,
-//! `plugins.rs`, `tokens.rs` and `token.rs` each draw a part, `document.rs` what is around them.
+//! `plugins.rs`, `hosts.rs`, `tokens.rs` and `token.rs` each draw a part, `document.rs` what is around them.
 //!
 //! Not for deciding anything, and not for programs, which read the other paths. Invariant: every text that comes from
 //! records, plugins or the store passes [`markup::escaped`], every list is bounded, and whatever is watched by however
@@ -11,6 +11,7 @@
 
 mod chart;
 mod document;
+mod hosts;
 mod live;
 mod markup;
 mod numbers;

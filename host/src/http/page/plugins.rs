@@ -3,7 +3,7 @@
 //! Invariant: lists are bounded; digests are shown by their beginning, and whole in the title.
 
 use super::markup::{append, cut, escaped, fitting, segment};
-use super::{chart, numbers};
+use super::{chart, hosts, numbers};
 use crate::figure;
 use crate::http::State;
 use crate::pipeline::board::CellStatus;
@@ -44,6 +44,7 @@ pub(super) fn draw(state: &State, plugins: &[PluginStatus]) -> String {
              <tbody>{rows}</tbody></table></div></section>"
         ),
     );
+    out.push_str(&hosts::draw(&state.members));
     out
 }
 
@@ -221,7 +222,7 @@ fn kind(kind: crate::swap::Kind) -> String {
     format!("{kind:?}").to_lowercase()
 }
 
-fn digest(digest: Option<&str>) -> String {
+pub(super) fn digest(digest: Option<&str>) -> String {
     let Some(digest) = digest else { return "–".to_owned() };
     let short: String = digest.chars().take(DIGITS).collect();
     format!("<code title=\"{}\">{}</code>", escaped(&cut(digest, 80)), escaped(&short))

@@ -21,7 +21,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::config::Kafka;
 use crate::health::Part;
-use crate::kafka::context::{Context, Notice, serve};
+use crate::kafka::context::{Context, Notice, positions, serve};
 use crate::kafka::native::PartitionQueue;
 use crate::kafka::offsets::Offsets;
 use crate::kafka::partition::{Look, Partition, ProgressRules};
@@ -374,14 +374,9 @@ impl Reader {
 
     /// Tells partitions how far librdkafka has read, markers that it does not hand out included.
     fn pass_markers(&mut self) {
-        let Ok(positions) = self.consumer.position() else {
-            return;
-        };
-        for element in positions.elements() {
-            if let (Offset::Offset(offset), Some(partition)) =
-                (element.offset(), self.partitions.get_mut(&element.partition()))
-            {
-                partition.passed(offset);
+        for (partition, position) in positions(&self.consumer) {
+            if let Some(partition) = self.partitions.get_mut(&partition) {
+                partition.passed(position);
             }
         }
     }

@@ -10,6 +10,7 @@ mod counter;
 mod exchange;
 mod faults;
 mod feed;
+mod flush;
 mod hostile;
 mod leaving;
 mod stand;

@@ -66,6 +66,41 @@ pub(super) fn tokens_of(layout: Layout, worker: usize, count: usize) -> Vec<Stri
     names.filter(|token| owner(token) == worker).take(count).collect()
 }
 
+/// What a pipeline shares that is set up like this.
+pub(super) fn shared(setup: Setup, runtime: &tokio::runtime::Handle) -> Arc<Shared> {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let health = Arc::new(Health::new(setup.workers));
+    health.ok(Part::Plugins, "");
+    Arc::new(Shared::new(Parts {
+        layout: setup.layout(),
+        plugins: setup.plugins,
+        limits: Limits { max_future_ms: 0, max_message_bytes: 1 << 20 },
+        align: setup.align,
+        rules: FlushRules {
+            encoding: Encoding::Json,
+            clock: ClockMode::Event,
+            ancestor: None,
+            trim: setup.checkpoint_interval.is_none(),
+        },
+        tuning: Arc::new(Tuning::new(setup.flush_interval)),
+        clock: Arc::new(WallClock::start()),
+        rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
+        writing: Arc::new(WriterContext {
+            store: Arc::new(Store::memory()),
+            publisher: None,
+            metrics,
+            health,
+            board: Arc::new(Board::default()),
+            owner_id: 7,
+            fenced: tokio::sync::Notify::new(),
+        }),
+        runtime: runtime.clone(),
+        revoke_deadline: PATIENCE,
+        checkpoint_interval: setup.checkpoint_interval,
+        layout_name: "stand".into(),
+    }))
+}
+
 /// The running pipeline.
 pub(super) struct Stand {
     pub(super) shared: Arc<Shared>,
@@ -80,38 +115,9 @@ impl Stand {
     pub(super) fn start(setup: Setup) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let health = Arc::new(Health::new(setup.workers));
-        health.ok(Part::Plugins, "");
-        let shared = Arc::new(Shared::new(Parts {
-            layout: setup.layout(),
-            plugins: setup.plugins,
-            limits: Limits { max_future_ms: 0, max_message_bytes: 1 << 20 },
-            align: setup.align,
-            rules: FlushRules {
-                encoding: Encoding::Json,
-                clock: ClockMode::Event,
-                ancestor: None,
-                trim: setup.checkpoint_interval.is_none(),
-            },
-            tuning: Arc::new(Tuning::new(setup.flush_interval)),
-            clock: Arc::new(WallClock::start()),
-            rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
-            writing: Arc::new(WriterContext {
-                store: Arc::new(Store::memory()),
-                publisher: None,
-                metrics,
-                health,
-                board: Arc::new(Board::default()),
-                owner_id: 7,
-                fenced: tokio::sync::Notify::new(),
-            }),
-            runtime: runtime.handle().clone(),
-            revoke_deadline: PATIENCE,
-            checkpoint_interval: setup.checkpoint_interval,
-            layout_name: "stand".into(),
-        }));
-        let pipeline = Pipeline::start_with(Arc::clone(&shared), setup.inbox).unwrap();
+        let inbox = setup.inbox;
+        let shared = shared(setup, runtime.handle());
+        let pipeline = Pipeline::start_with(Arc::clone(&shared), inbox).unwrap();
         let intake = pipeline.intake();
         for answer in intake.open(&[0, 1, 2, 3]) {
             answer.recv_timeout(PATIENCE).unwrap();

@@ -12,6 +12,7 @@ use crossbeam_channel::Sender;
 
 use super::super::Shared;
 use super::super::cell_clock::Now;
+use super::super::flush::Left;
 use super::owned::Owned;
 
 /// How long the writer of a closed shard may take to end at least.
@@ -25,11 +26,11 @@ pub(super) struct Closing {
     until: Duration,
     /// Who is told that it is gone.
     done: Option<Sender<()>>,
-    left: Left,
+    awaits: Awaits,
 }
 
 /// What a closing shard waits for.
-enum Left {
+enum Awaits {
     /// Rows and checkpoints.
     Storing(Box<Owned>),
     /// The end of its writer, which has been told to end.
@@ -39,8 +40,10 @@ enum Left {
 }
 
 impl Closing {
-    pub(super) fn new(owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
-        Self { shard: owned.shard.id, until, done, left: Left::Storing(Box::new(owned)) }
+    pub(super) fn new(mut owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
+        // It takes nothing more: what it flushes from its first cell on is all.
+        owned.left = Left::Nothing;
+        Self { shard: owned.shard.id, until, done, awaits: Awaits::Storing(Box::new(owned)) }
     }
 
     /// Shortens the time until it is given up.
@@ -51,12 +54,12 @@ impl Closing {
     /// Goes on; says whether the shard is gone.
     pub(super) fn go_on(&mut self, shared: &Shared, now: Now) -> bool {
         let at = shared.clock.monotonic();
-        self.left = match std::mem::replace(&mut self.left, Left::Nothing) {
-            Left::Storing(owned) => self.store(owned, shared, now, at),
-            Left::Ending(task) => self.join(task, shared, at),
-            Left::Nothing => Left::Nothing,
+        self.awaits = match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
+            Awaits::Storing(owned) => self.store(owned, shared, now, at),
+            Awaits::Ending(task) => self.join(task, shared, at),
+            Awaits::Nothing => Awaits::Nothing,
         };
-        let gone = matches!(self.left, Left::Nothing);
+        let gone = matches!(self.awaits, Awaits::Nothing);
         if let Some(done) = self.done.take_if(|_| gone) {
             done.send(()).ok();
         }
@@ -65,45 +68,45 @@ impl Closing {
 
     /// Gives up what is not stored yet.
     pub(super) fn give_up(self) {
-        match self.left {
-            Left::Storing(owned) => owned.task.abort(),
-            Left::Ending(task) => task.abort(),
-            Left::Nothing => {}
+        match self.awaits {
+            Awaits::Storing(owned) => owned.task.abort(),
+            Awaits::Ending(task) => task.abort(),
+            Awaits::Nothing => {}
         }
         if let Some(done) = self.done {
             done.send(()).ok();
         }
     }
 
-    fn store(&mut self, mut owned: Box<Owned>, shared: &Shared, now: Now, at: Duration) -> Left {
+    fn store(&mut self, mut owned: Box<Owned>, shared: &Shared, now: Now, at: Duration) -> Awaits {
         owned.hear(shared, now);
         if owned.ready && owned.flush(shared, now) {
             owned.checkpoint(shared, now);
         }
         if !owned.is_stored(shared) && at < self.until {
             owned.hurry();
-            return Left::Storing(owned);
+            return Awaits::Storing(owned);
         }
         let Owned { writer, task, ready, .. } = *owned;
         if !ready {
             // It has taken nothing yet, and its writer waits for the store.
             task.abort();
-            return Left::Nothing;
+            return Awaits::Nothing;
         }
         drop(writer);
         self.until = self.until.max(at + JOIN_AT_LEAST);
-        Left::Ending(task)
+        Awaits::Ending(task)
     }
 
-    fn join(&self, mut task: tokio::task::JoinHandle<()>, shared: &Shared, at: Duration) -> Left {
+    fn join(&self, mut task: tokio::task::JoinHandle<()>, shared: &Shared, at: Duration) -> Awaits {
         match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => return Left::Nothing,
-            Poll::Pending if at < self.until => return Left::Ending(task),
+            Poll::Ready(Ok(())) => return Awaits::Nothing,
+            Poll::Pending if at < self.until => return Awaits::Ending(task),
             Poll::Pending | Poll::Ready(Err(_)) => {}
         }
         tracing::warn!(shard = self.shard, "Results not written in time; given up");
         task.abort();
         shared.unwritten.store(true, Ordering::Relaxed);
-        Left::Nothing
+        Awaits::Nothing
     }
 }

@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use super::super::Shared;
 use super::super::cell::CellId;
 use super::super::cell_clock::Now;
+use super::super::flush::Left;
 use super::super::renewal::{Renewal, Step};
 use super::super::upkeep::{Growth, Upkeep};
 use super::Worker;
@@ -43,7 +44,7 @@ impl Owned {
     fn keep(&mut self, upkeep: Upkeep, shared: &Shared, now: Now) {
         match upkeep {
             // With rows that wait for the store, everything is overdue.
-            Upkeep::Look { .. } if self.more => {}
+            Upkeep::Look { .. } if self.left != Left::Nothing => {}
             Upkeep::Look { look, reply } => {
                 reply.send(self.shard.look(&look, shared, now)).ok();
             }
@@ -135,7 +136,7 @@ impl Owned {
         true
     }
 
-    /// After a flush that has handed all rows over: a new instance may take the former one's place.
+    /// After a flush: a new instance may take the place of one that has handed all its rows over.
     pub(super) fn finish_renewal(&mut self, shared: &Shared, now: Now) {
         if let Some(renewals) = &mut self.renewals
             && let Some(renewal) = &mut renewals.current

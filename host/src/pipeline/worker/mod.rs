@@ -22,6 +22,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::Shared;
 use super::cell_clock::Now;
+use super::flush::Left;
 use super::lane::Lane;
 use super::rejections::DeadLetter;
 use super::route::Routed;
@@ -243,7 +244,7 @@ impl Worker {
         }
         let now = self.now();
         for owned in self.shards.values_mut().filter(|owned| owned.ready) {
-            if due || (owned.more && owned.writer.has_room()) {
+            if due || (owned.left != Left::Nothing && owned.writer.has_room()) {
                 let began = self.shared.clock.monotonic();
                 owned.flush(&self.shared, now);
                 let took = self.shared.clock.monotonic() - began;

@@ -11,7 +11,7 @@ use super::super::board::CheckpointStatus;
 use super::super::cell::{Cell, CellId, Sight};
 use super::super::cell_clock::Now;
 use super::super::checkpoint::{self, Circumstances, Saved};
-use super::super::flush::{self, Flushed};
+use super::super::flush::{self, Left};
 use super::super::load::{Wanted, WantedCell};
 use super::super::shard::Shard;
 use super::super::trial::Changes;
@@ -27,8 +27,8 @@ pub(super) struct Owned {
     pub(super) task: tokio::task::JoinHandle<()>,
     /// Its checkpoints, or the news that there are none, are in its cells.
     pub(super) ready: bool,
-    /// The last flush left rows behind.
-    pub(super) more: bool,
+    /// What the last flush left.
+    pub(super) left: Left,
     /// Its part in what is tried.
     pub(super) trials: Vec<Trying>,
     /// Instances that are made anew.
@@ -46,7 +46,7 @@ impl Owned {
             writer,
             task,
             ready: false,
-            more: false,
+            left: Left::Nothing,
             trials: Vec::new(),
             renewals: None,
             changes_version: 0,
@@ -167,6 +167,7 @@ impl Owned {
 
     /// The store has forgotten: everything is written again.
     fn start_over(&mut self) {
+        self.left = Left::Nothing;
         for cell in &mut self.shard.cells {
             let parting = cell.job.start_over();
             cell.keep_parting(parting);
@@ -203,14 +204,11 @@ impl Owned {
         shared.board.checkpoint(status, now.monotonic_ms);
     }
 
-    /// Hands changed rows to the writer; says whether all were taken.
+    /// Hands changed rows to the writer, from where the last flush ended; says whether none are left.
     pub(super) fn flush(&mut self, shared: &Shared, now: Now) -> bool {
-        let flushed = flush::flush(&mut self.shard, &mut self.trials, &self.writer, shared, now);
-        self.more = flushed == Flushed::More;
-        if !self.more {
-            self.finish_renewal(shared, now);
-        }
-        !self.more
+        self.left = flush::flush(&mut self.shard, &mut self.trials, &self.writer, shared, now, self.left);
+        self.finish_renewal(shared, now);
+        self.left == Left::Nothing
     }
 
     /// Takes a step of the first checkpoint that is due, if the writer has room for it.
@@ -256,7 +254,7 @@ impl Owned {
         let saves = shared.checkpoint_interval.is_some();
         self.lost
             || !self.ready
-            || !self.more
+            || self.left == Left::Nothing
                 && self.writer.is_idle()
                 && (!saves || self.shard.cells.iter().filter(|cell| cell.settled).all(saved))
     }

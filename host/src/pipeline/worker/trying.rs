@@ -128,7 +128,8 @@ impl Trying {
 
     /// Makes the new cell.
     fn make(&mut self, shard: &mut Shard, shared: &Shared, now: Now) -> bool {
-        let former = self.former(shard).map(|place| &mut shard.cells[place]);
+        let behind = self.former(shard);
+        let former = behind.map(|place| &mut shard.cells[place]);
         if let Some(former) = former.filter(|_| self.trial.origin == Origin::Carried) {
             // What is carried must be whole, and of one generation.
             if !former.is_active()
@@ -153,7 +154,7 @@ impl Trying {
         let cell = Cell::beside(&self.trial.running, instance, shared.rules.clock);
         let id = cell.id;
         self.new = Some(id);
-        shard.add(cell);
+        shard.add(cell, behind);
         if self.carry.is_none() {
             shard.begin_with_nothing(id, &shared.demands, now);
         }

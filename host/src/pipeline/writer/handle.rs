@@ -28,7 +28,7 @@ struct Owed {
 }
 
 impl WriterHandle {
-    pub(super) fn new(queue: mpsc::Sender<Outgoing>, news: Arc<Mutex<News>>) -> Self {
+    pub(in super::super) fn new(queue: mpsc::Sender<Outgoing>, news: Arc<Mutex<News>>) -> Self {
         Self { queue, state: RefCell::default(), news }
     }
 

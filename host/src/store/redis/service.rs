@@ -51,7 +51,8 @@ impl RedisStore {
         let mut command = INTRODUCE.command(1, 3, said.len());
         command.arg(keys::MEMBERS).arg(&own.id).arg(said).arg(KEPT.as_millis() as u64);
         let members: Vec<Vec<u8>> = INTRODUCE.call(&self.reader, &command, keys::MEMBERS).await?;
-        members.iter().map(|said| Member::decode(keys::MEMBERS, said)).collect()
+        // A host of another version may say what this one cannot read; that hides no other.
+        Ok(members.iter().filter_map(|said| Member::decode(keys::MEMBERS, said).ok()).collect())
     }
 
     pub(in super::super) async fn release_lease(&self, own: &Lease) -> Result<bool, StoreError> {

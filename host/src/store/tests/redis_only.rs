@@ -1,9 +1,12 @@
 //! What a consumer of Redis sees, and how the server's refusals are told.
 
+use std::collections::BTreeMap;
+
 use redis::Commands;
 
 use super::server::Server;
 use super::{checkpoint, chunk, commit, page, value};
+use crate::store::members::Member;
 use crate::store::{Action, LayoutRecord, Lease, Owner, Part, Store, StoreError};
 
 #[tokio::test]
@@ -91,6 +94,19 @@ async fn records_of_the_service_are_texts() {
         assert!(matches!(error, StoreError::Undecodable { .. }), "{error}");
         assert_eq!(error.action(), Action::Skip);
     }
+}
+
+#[tokio::test]
+async fn a_host_that_speaks_otherwise_hides_no_other() {
+    let server = Server::start();
+    let store = server.store();
+    let member = |id: &str| Member { id: id.to_owned(), host: id.to_owned(), plugins: BTreeMap::new() };
+    store.introduce(&member("1")).await.unwrap();
+    let _: () = server.raw().hset("aggregator:{service}:members", "2", "99999999999999:strange").unwrap();
+    let heard = store.introduce(&member("3")).await.unwrap();
+    let mut ids: Vec<String> = heard.into_iter().map(|member| member.id).collect();
+    ids.sort();
+    assert_eq!(ids, ["1", "3"]);
 }
 
 #[tokio::test]

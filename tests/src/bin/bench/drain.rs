@@ -24,9 +24,9 @@ use aggregator_tests::stream::{self, Shape, Stream};
 use crate::{Options, Program, table};
 
 /// How long a program may take to begin, to drain, and to write its final results.
-const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 /// How often the counters are read meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A host that writes less than so much of the baseline's rows a second does not do the same job.
 const LEAST_ROWS: f64 = 0.8;
 
@@ -99,7 +99,7 @@ fn refusal(of_run: &[(Program, Drained)]) -> Option<String> {
 }
 
 /// Sends the stream, and lets the oracle see it.
-fn fill(options: &Options, broker: &Broker, topic: &str, shape: Shape) -> Result<Oracle> {
+pub(crate) fn fill(options: &Options, broker: &Broker, topic: &str, shape: Shape) -> Result<Oracle> {
     let stream = stream::Options {
         tokens: options.tokens,
         partitions: options.partitions,
@@ -125,15 +125,15 @@ fn fill(options: &Options, broker: &Broker, topic: &str, shape: Shape) -> Result
 }
 
 /// What is read from a running program at one moment.
-struct Moment {
-    at: Instant,
-    trades: f64,
+pub(crate) struct Moment {
+    pub(crate) at: Instant,
+    pub(crate) trades: f64,
     flushes: f64,
     rows: f64,
-    usage: Usage,
+    pub(crate) usage: Usage,
 }
 
-fn moment(host: &Host) -> Option<Moment> {
+pub(crate) fn moment(host: &Host) -> Option<Moment> {
     let page = host.get("/metrics").ok()?.body;
     let value = |name| metrics::value(&page, name);
     Some(Moment {
@@ -199,7 +199,7 @@ fn drain(
 }
 
 /// Waits for the final results and compares all of them.
-fn check(
+pub(crate) fn check(
     program: Program,
     shape: Shape,
     oracle: &Oracle,

@@ -2,9 +2,9 @@
 //!
 //! The invariant: what is seen before the host is warm does not count.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use aggregator_tests::broker::Broker;
 use aggregator_tests::host::{Host, READY_LIMIT};
@@ -63,7 +63,46 @@ fn run_once(
     }
     let total = WARM_UP + Duration::from_secs(options.seconds);
     let load = Load { options, broker, topic: &topic, shape, rate };
+    let before = Spent::by(&host, &redis)?;
     let seen = load.run(&redis, |passed| passed < total, |_| Ok(()))?;
+    println!("{}", Spent::by(&host, &redis)?.since(&before));
     let warm_at = seen.first().map(|first| first.sent_at + WARM_UP);
     Ok(seen.iter().filter(|one| Some(one.sent_at) >= warm_at).map(|one| one.latency_ms).collect())
+}
+
+/// What host and Redis have spent so far.
+struct Spent {
+    at: Instant,
+    cpu: Duration,
+    /// Scripts that Redis has run: each writes rows, or a piece of a checkpoint.
+    scripts: f64,
+    received_bytes: f64,
+}
+
+impl Spent {
+    fn by(host: &Host, redis: &RedisServer) -> Result<Self> {
+        let told: String = redis::cmd("INFO").arg("everything").query(&mut redis.connect()?)?;
+        let number = |name: &str| {
+            let rest = told.lines().find_map(|line| line.strip_prefix(name));
+            rest.and_then(|rest| rest.split(',').next()?.parse::<f64>().ok())
+        };
+        Ok(Self {
+            at: Instant::now(),
+            cpu: host.usage()?.cpu,
+            scripts: number("cmdstat_evalsha:calls=").unwrap_or(0.0),
+            received_bytes: number("total_net_input_bytes:")
+                .context("Redis does not say what it received")?,
+        })
+    }
+
+    /// What was spent since then, as a line.
+    fn since(&self, before: &Self) -> String {
+        let seconds = self.at.duration_since(before.at).as_secs_f64();
+        format!(
+            "    host {:.1} % of a core; Redis {:.0} scripts/s, {:.2} MiB/s received",
+            (self.cpu - before.cpu).as_secs_f64() / seconds * 100.0,
+            (self.scripts - before.scripts) / seconds,
+            (self.received_bytes - before.received_bytes) / seconds / f64::from(1 << 20)
+        )
+    }
 }

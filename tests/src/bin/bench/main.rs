@@ -9,6 +9,7 @@
 
 mod drain;
 mod grid;
+mod hosts;
 mod latency;
 mod probe;
 mod quiet;
@@ -61,6 +62,9 @@ struct Options {
     /// Measures everything of which there are figures but swaps, and prints one table.
     #[arg(long)]
     grid: bool,
+    /// Instead: keyed single objects shared among 1 host, 2 hosts and so on, each bound to one processor.
+    #[arg(long, value_name = "MOST")]
+    hosts: Option<usize>,
     /// Instead of draining: so many trades a second for some time on the wall clock.
     #[arg(long, value_name = "RATE")]
     latency: Option<u64>,
@@ -141,7 +145,12 @@ impl Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let broker = Broker::start(&broker::Options { measured: true, ..broker::Options::default() })?;
+    // Hosts that start together are to share the topic from its first trade on.
+    let gather_ms = if options.hosts.is_some() { 3_000 } else { 0 };
+    let broker = Broker::start(&broker::Options { measured: true, gather_ms, ..broker::Options::default() })?;
+    if let Some(most) = options.hosts {
+        return hosts::measure(&options, &broker, most);
+    }
     if options.grid {
         return grid::measure(&options, &broker);
     }

@@ -13,7 +13,7 @@ use aggregator_tests::paths;
 use aggregator_tests::process;
 use aggregator_tests::producer::Producer;
 use aggregator_tests::redis_server::RedisServer;
-use aggregator_tests::stream::{Message, Shape, array_json};
+use aggregator_tests::stream::{Message, Shape};
 use aggregator_tests::time;
 use aggregator_tests::trade::Trade;
 
@@ -39,8 +39,7 @@ pub(crate) fn idle(options: &Options, broker: &Broker) -> Result<String> {
         let tokens = (first..first + ARRAY).map(|token| format!("token-{token}"));
         let trades: Vec<Trade> = tokens.map(|token| Trade::simple(&token, now_ms)).collect();
         let partition = (first / ARRAY) as i32 % options.partitions;
-        let payload = array_json(&trades).into_bytes();
-        producer.queue(&Message { partition, key: None, payload, timestamp_ms: Some(now_ms), trades })?;
+        producer.queue(&Message::array(partition, Some(now_ms), trades))?;
     }
     producer.flush()?;
     host.wait_metric("aggregator_active_tokens", READY_LIMIT, |tokens| tokens >= LIVE_TOKENS as f64)?;

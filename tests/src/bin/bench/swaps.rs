@@ -24,7 +24,7 @@ use aggregator_tests::process;
 use aggregator_tests::producer::Producer;
 use aggregator_tests::redis_server::RedisServer;
 use aggregator_tests::results::{self, Encoding};
-use aggregator_tests::stream::{Message, Shape, array_json};
+use aggregator_tests::stream::{Message, Shape};
 use aggregator_tests::time;
 use aggregator_tests::trade::Trade;
 use aggregator_tests::wait;
@@ -122,8 +122,7 @@ fn fill(load: &Load<'_>, panes: u64, oracle: &mut Oracle) -> Result<()> {
         for some in tokens.chunks(ARRAY) {
             let trades: Vec<Trade> = some.iter().map(|token| Trade::simple(token, time_ms)).collect();
             let partition = messages % load.options.partitions;
-            let payload = array_json(&trades).into_bytes();
-            let message = Message { partition, key: None, payload, timestamp_ms: Some(time_ms), trades };
+            let message = Message::array(partition, Some(time_ms), trades);
             producer.queue(&message)?;
             oracle.take_all([&message])?;
             messages += 1;
