@@ -70,22 +70,24 @@ impl From<f64> for Fixed {
         let exponent = ((bits >> MANTISSA_BITS) & 0x7ff) as i32;
         let fraction = bits & ((1 << MANTISSA_BITS) - 1);
         // A subnormal lies below half of the smallest step, as everything beyond a shift of 54 does.
-        let mantissa = (fraction | (1 << MANTISSA_BITS)) as i128;
+        let mantissa = fraction | (1 << MANTISSA_BITS);
         let shift = exponent - 1023 - MANTISSA_BITS as i32 + FRACTION_BITS;
-        let magnitude = if shift < -54 {
-            0
-        } else if shift < 0 {
-            let kept = mantissa >> -shift;
-            let rest = mantissa & ((1 << -shift) - 1);
-            let half = 1 << (-shift - 1);
-            kept + i128::from(rest > half || (rest == half && kept & 1 == 1))
-        } else if shift <= 74 {
-            mantissa << shift
-        } else if value.is_nan() {
-            0
-        } else {
-            i128::MAX
+        // In words of 64 bits: a component calls a function for each shift of 128.
+        let (high, low) = match shift {
+            ..-54 => (0, 0),
+            -54..0 => {
+                let kept = mantissa >> -shift;
+                let rest = mantissa & ((1 << -shift) - 1);
+                let half = 1 << (-shift - 1);
+                (0, kept + u64::from(rest > half || (rest == half && kept & 1 == 1)))
+            }
+            0 => (0, mantissa),
+            1..64 => (mantissa >> (64 - shift), mantissa << shift),
+            64..=74 => (mantissa << (shift - 64), 0),
+            _ if value.is_nan() => (0, 0),
+            _ => (i64::MAX as u64, u64::MAX),
         };
+        let magnitude = (u128::from(high) << 64 | u128::from(low)).cast_signed();
         Self(if value.is_sign_negative() { -magnitude } else { magnitude })
     }
 }

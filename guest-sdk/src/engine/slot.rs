@@ -45,19 +45,22 @@ pub(super) struct Slot<P> {
     sealed_panes: u8,
     /// How many leading panes the cache covers; kept here so that a trade need not open the cache.
     merged: u8,
+    /// It was cut before, and no window has passed it whole since.
+    cut: bool,
     body: Body<P>,
     cache: Option<Box<Cache<P>>>,
 }
 
 impl<P: Pane> Slot<P> {
-    /// Makes an open slot; the caller adds a trade at once.
-    pub(super) fn new(number: i64) -> Self {
+    /// Makes an open slot with room for so many panes; the caller adds a trade at once.
+    pub(super) fn new(number: i64, room: usize) -> Self {
         Self {
             number,
             changed: 0,
             sealed_panes: 0,
             merged: 0,
-            body: Body::Open(Vec::with_capacity(1)),
+            cut: false,
+            body: Body::Open(Vec::with_capacity(room)),
             cache: None,
         }
     }
@@ -70,6 +73,7 @@ impl<P: Pane> Slot<P> {
             changed,
             sealed_panes: cells.len() as u8,
             merged: 0,
+            cut: false,
             body: Body::Sealed(bytes.into()),
             cache: None,
         })
@@ -155,6 +159,7 @@ impl<P: Pane> Slot<P> {
     /// Gives all panes as one. `cut` says that some window's edge lies in this slot, so that its
     /// suffixes are worth keeping.
     pub(super) fn whole(&mut self, cut: bool) -> P {
+        self.cut &= cut;
         let panes = self.panes();
         if panes <= FEW {
             return match self.fold_after(None) {
@@ -202,9 +207,11 @@ impl<P: Pane> Slot<P> {
         whole
     }
 
-    /// Gives the panes behind an index as one, with the number of the first of them.
+    /// Gives the panes behind an index as one, with the number of the first of them. Suffixes are made when it is cut
+    /// once more: where time goes on in leaps, as in a replay, no edge comes to the same slot again.
     pub(super) fn after(&mut self, index: u8) -> Option<(i64, P)> {
-        if self.panes() <= FEW {
+        let again = std::mem::replace(&mut self.cut, true);
+        if self.panes() <= FEW || (!again && self.merged != SUFFIXES) {
             return self.fold_after(Some(index));
         }
         if self.merged != SUFFIXES {
@@ -252,7 +259,7 @@ impl<P: Pane> Slot<P> {
     }
 
     /// How many panes have trades.
-    fn panes(&self) -> usize {
+    pub(super) fn panes(&self) -> usize {
         match &self.body {
             Body::Open(cells) => cells.len(),
             Body::Sealed(_) => usize::from(self.sealed_panes),

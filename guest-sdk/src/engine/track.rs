@@ -103,7 +103,9 @@ impl<P: Pane> Track<P> {
             if at < self.slots.len() {
                 self.drop_stretches();
             }
-            self.slots.insert(at, Slot::new(number));
+            // As many as before: a token that trades each second shall not grow its slots again and again.
+            let room = at.checked_sub(1).map_or(1, |before| self.slots[before].panes());
+            self.slots.insert(at, Slot::new(number, room));
             self.open_from = self.open_from.min(number);
         }
         Some((at, offset_ms))

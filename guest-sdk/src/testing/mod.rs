@@ -31,6 +31,6 @@ mod value;
 pub use host::Host;
 pub use laws::{carry, determinism, flush, laws, split};
 pub use market::{Market, Sample};
-pub use oracle::{Oracle, windows_equal_oracle};
+pub use oracle::{Oracle, in_a_market, windows_equal_oracle};
 pub use random::Random;
-pub use value::{Groups, Value};
+pub use value::{Groups, Value, rows_are_close};

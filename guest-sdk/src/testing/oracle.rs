@@ -5,6 +5,7 @@
 
 use super::value::{self, Groups, rows_are_close};
 use super::{Host, Market, Random, Sample};
+use crate::Plugin;
 use crate::field::Rows;
 use crate::pane::Pane;
 use crate::pane_plugin::PanePlugin;
@@ -70,17 +71,11 @@ fn as_trade(sample: &Sample, begin_ms: i64) -> Trade<'_> {
     }
 }
 
-/// Checks a metric's windows against the oracle while a market goes on.
-///
-/// # Panics
-/// Where a row, kept or new, is not the oracle's, or a token is forgotten too early or too late.
-pub fn windows_equal_oracle<P: Pane>(json: &str, seed: u64) {
-    let mut host = Host::<PanePlugin<P>>::new(json);
-    let windows = match Windows::from_json(json) {
-        Ok(windows) => windows,
-        Err(error) => panic!("{error}"),
-    };
-    let mut market = Market::new(seed, windows.longest_ms());
+/// Lets a market go on, and shows after each flush the host with all results of the plugin, all trades so far, the clock,
+/// and what this moment is called.
+pub fn in_a_market<P: Plugin>(json: &str, seed: u64, mut show: impl FnMut(&Host<P>, &Oracle, i64, &str)) {
+    let mut host = Host::<P>::new(json);
+    let mut market = Market::new(seed, host.settings.horizon_ms);
     let mut random = Random::new(!seed);
     let mut oracle = Oracle::default();
     for step in 0..40 {
@@ -88,17 +83,30 @@ pub fn windows_equal_oracle<P: Pane>(json: &str, seed: u64) {
         host.process(&trades);
         oracle.trades.extend(trades);
         market.advance();
-        let clock_ms = market.now_ms;
-        host.flush(clock_ms, 1 + random.below(20) as u32);
+        host.flush(market.now_ms, 1 + random.below(20) as u32);
+        show(&host, &oracle, market.now_ms, &format!("seed {seed}, step {step}"));
+    }
+}
+
+/// Checks a metric's windows against the oracle while a market goes on.
+///
+/// # Panics
+/// Where a row, kept or new, is not the oracle's, or a token is forgotten too early or too late.
+pub fn windows_equal_oracle<P: Pane>(json: &str, seed: u64) {
+    let windows = match Windows::from_json(json) {
+        Ok(windows) => windows,
+        Err(error) => panic!("{error}"),
+    };
+    in_a_market::<PanePlugin<P>>(json, seed, |host, oracle, clock_ms, moment| {
         for (token, row) in &host.results {
             let expected = oracle.row::<P>(&windows, token, clock_ms);
             assert!(
                 rows_are_close(row, &expected),
-                "seed {seed}, step {step}, {token} at {clock_ms}:\n{row:?}\nthe oracle says\n{expected:?}"
+                "{moment}, {token} at {clock_ms}:\n{row:?}\nthe oracle says\n{expected:?}"
             );
             let forgotten = host.number(token).is_none();
             let empty = oracle.is_empty(&windows, token, clock_ms);
-            assert_eq!(forgotten, empty, "seed {seed}, step {step}, {token}");
+            assert_eq!(forgotten, empty, "{moment}, {token}");
         }
-    }
+    });
 }

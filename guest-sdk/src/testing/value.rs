@@ -38,7 +38,8 @@ impl Value {
 }
 
 /// Whether two rows are the same within [`Value::is_close`].
-pub(super) fn rows_are_close(one: &Groups, other: &Groups) -> bool {
+#[must_use]
+pub fn rows_are_close(one: &Groups, other: &Groups) -> bool {
     let close = |one: &Vec<Value>, other: &Vec<Value>| {
         one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.is_close(other))
     };

@@ -16,6 +16,9 @@ const LENGTH_BITS: [u32; 6] = [3, 3, 5, 5, 5, 5];
 const ONE_PRICE: u32 = 1 << 26;
 const NO_TIMES: u32 = 1 << 27;
 const HEAD_BITS: u32 = 28;
+const HEAD_BYTES: usize = 4;
+/// The longest packed form: the head, two counts, four sums of 16 bytes, four prices, two times.
+const MOST_BYTES: usize = HEAD_BYTES + 2 * 4 + 4 * 16 + 4 * 8 + 2 * 4;
 
 impl Pack for Candle {
     fn pack(&self, out: &mut Vec<u8>) {
@@ -31,26 +34,30 @@ impl Pack for Candle {
             [self.end, self.high, self.low].iter().all(|price| price.to_bits() == self.start.to_bits());
         let no_times = self.start_ms == 0 && self.end_ms == 0;
         let mut head = if one_price { ONE_PRICE } else { 0 } | if no_times { NO_TIMES } else { 0 };
-        let at = out.len();
-        out.extend_from_slice(&[0; 4]);
+        // Whole words one over the other, appended once: each copy of some bytes is a call in a component.
+        let mut packed = [0; MOST_BYTES];
+        let mut end = HEAD_BYTES;
         let mut shift = 0;
         for (number, bits) in numbers.into_iter().zip(LENGTH_BITS) {
             let length = (128 - number.leading_zeros()).div_ceil(8);
             head |= length << shift;
             shift += bits;
-            out.extend_from_slice(&number.to_le_bytes()[..length as usize]);
+            put(&mut packed, end, number.to_le_bytes());
+            end += length as usize;
         }
-        out[at..at + 4].copy_from_slice(&head.to_le_bytes());
-        out.extend_from_slice(&self.start.to_le_bytes());
-        if !one_price {
-            for price in [self.end, self.high, self.low] {
-                out.extend_from_slice(&price.to_le_bytes());
-            }
+        put(&mut packed, 0, head.to_le_bytes());
+        let prices = if one_price { &[self.start][..] } else { &[self.start, self.end, self.high, self.low] };
+        for price in prices {
+            put(&mut packed, end, price.to_le_bytes());
+            end += size_of::<f64>();
         }
         if !no_times {
-            out.extend_from_slice(&self.start_ms.to_le_bytes());
-            out.extend_from_slice(&self.end_ms.to_le_bytes());
+            for time in [self.start_ms, self.end_ms] {
+                put(&mut packed, end, time.to_le_bytes());
+                end += size_of::<u32>();
+            }
         }
+        out.extend_from_slice(&packed[..end]);
     }
 
     fn unpack(bytes: &mut &[u8]) -> Option<Self> {
@@ -87,10 +94,16 @@ impl Pack for Candle {
             start_ms,
             end_ms,
         };
-        let possible =
-            (sells > 0 || buys > 0) && start_ms <= end_ms && low <= start.min(end) && high >= start.max(end);
+        let possible = (sells > 0 || buys > 0)
+            && start_ms <= end_ms
+            && [start, end].iter().all(|&price| low <= price && price <= high);
         possible.then_some(candle)
     }
+}
+
+/// Puts bytes somewhere, over what was there.
+fn put<const N: usize>(packed: &mut [u8; MOST_BYTES], at: usize, bytes: [u8; N]) {
+    packed[at..at + N].copy_from_slice(&bytes);
 }
 
 /// Takes a fixed number of bytes from the front.

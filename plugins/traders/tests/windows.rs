@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use aggregator_sdk::Side;
-use aggregator_sdk::testing::{Groups, Host, Market, Random, Sample, Value};
+use aggregator_sdk::testing::{Groups, Host, Sample, Value, in_a_market, rows_are_close};
 use aggregator_sdk::windows::Windows;
 use traders::Traders;
 
@@ -29,38 +29,22 @@ fn window(trades: &[Sample], token: &str, pane_ms: i64, length_ms: i64, clock_ms
     ]
 }
 
-fn close(one: &Groups, other: &Groups) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| one.iter().zip(other).all(|(a, b)| a.is_close(b)))
-}
-
 #[test]
 fn every_window_equals_the_oracle_while_trades_come_late_and_wallets_come_back() {
     for configuration in ["{}", r#"{"windows":["5s","1min","150s"]}"#] {
         let windows = Windows::from_json(configuration).unwrap();
         for seed in 0..40 {
-            let mut host = Host::<Traders>::new(configuration);
-            let mut market = Market::new(seed, windows.longest_ms());
-            let mut random = Random::new(!seed);
-            let mut trades = Vec::new();
-            for step in 0..40 {
-                let new = market.trades();
-                host.process(&new);
-                trades.extend(new);
-                market.advance();
-                host.flush(market.now_ms, 1 + random.below(20) as u32);
+            in_a_market::<Traders>(configuration, seed, |host, oracle, clock_ms, moment| {
                 for (token, row) in &host.results {
-                    let wanted: Groups = windows
-                        .list()
-                        .iter()
-                        .map(|w| window(&trades, token, 1_000, w.length_ms as i64, market.now_ms))
-                        .collect();
+                    let of =
+                        |length_ms: u64| window(&oracle.trades, token, 1_000, length_ms as i64, clock_ms);
+                    let wanted: Groups = windows.list().iter().map(|window| of(window.length_ms)).collect();
                     assert!(
-                        close(row, &wanted),
-                        "seed {seed}, step {step}, {token}:\n{row:?}\nthe oracle says\n{wanted:?}"
+                        rows_are_close(row, &wanted),
+                        "{moment}, {token}:\n{row:?}\nthe oracle says\n{wanted:?}"
                     );
                 }
-            }
+            });
         }
     }
 }

@@ -13,7 +13,7 @@ use aggregator::author::on_engine::{self, OnEngine};
 use aggregator::config;
 use aggregator::plugin::{Candidate, Loader, ResultKeys};
 use aggregator_sdk::Side;
-use aggregator_sdk::testing::{Host, Market, Random, Sample, Value};
+use aggregator_sdk::testing::{Sample, Value, in_a_market, rows_are_close};
 use aggregator_tests::paths;
 
 use crate::desk::{Desk, Said};
@@ -69,30 +69,15 @@ fn windows_equal(name: &str, seeds: u64, oracle: fn(&[&Sample]) -> Vec<Value>) {
 }
 
 fn one_market(seed: u64, oracle: fn(&[&Sample]) -> Vec<Value>) {
-    let mut host = Host::<OnEngine>::new(CONFIGURATION);
-    let mut market = Market::new(seed, host.settings.horizon_ms);
-    let mut random = Random::new(!seed);
-    let mut trades = Vec::new();
     let mut compared = 0;
-    for step in 0..40 {
-        let new = market.trades();
-        host.process(&new);
-        trades.extend(new);
-        market.advance();
-        host.flush(market.now_ms, 1 + random.below(20) as u32);
+    in_a_market::<OnEngine>(CONFIGURATION, seed, |host, all, clock_ms, moment| {
         for (token, row) in &host.results {
-            for (found, window_s) in row.iter().zip(WINDOWS_S) {
-                let wanted = oracle(&held(&trades, token, window_s, market.now_ms));
-                let equal = found.len() == wanted.len()
-                    && found.iter().zip(&wanted).all(|(found, wanted)| found.is_close(wanted));
-                assert!(
-                    equal,
-                    "seed {seed}, step {step}, {token}, {window_s} s:\n{found:?}\nthe oracle says\n{wanted:?}"
-                );
-                compared += 1;
-            }
+            let wanted =
+                WINDOWS_S.map(|window_s| oracle(&held(&all.trades, token, window_s, clock_ms))).to_vec();
+            assert!(rows_are_close(row, &wanted), "{moment}, {token}:\n{row:?}\nthe oracle says\n{wanted:?}");
+            compared += row.len();
         }
-    }
+    });
     assert!(compared > 50, "seed {seed} compared nothing");
 }
 

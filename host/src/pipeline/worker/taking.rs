@@ -168,6 +168,7 @@ impl Worker {
             }
             let share = routed.shares.iter().find(|share| share.shard == owned.shard.id);
             let taken = owned.shard.take(routed, share, now, period, &mut late);
+            owned.trials.iter_mut().for_each(|trial| trial.took(now.monotonic_ms));
             trades += taken.trades;
             new_tokens += taken.new_in_period;
             for quarantined in taken.quarantined {

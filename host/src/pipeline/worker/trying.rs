@@ -32,21 +32,9 @@ pub(in super::super) struct Trying {
 /// How long the shard went without a batch meanwhile.
 #[derive(Default)]
 struct Pauses {
-    /// How many batches the shard had taken at the last look, and when a look first found so many.
-    batches: u64,
-    since_ms: Option<u64>,
+    /// When it took the last one.
+    last_ms: Option<u64>,
     longest_ms: u64,
-}
-
-impl Pauses {
-    fn look(&mut self, batches: u64, now_ms: u64) {
-        if let Some(since_ms) = self.since_ms.filter(|_| batches != self.batches) {
-            self.longest_ms = self.longest_ms.max(now_ms.saturating_sub(since_ms));
-        }
-        if self.since_ms.is_none() || batches != self.batches {
-            (self.batches, self.since_ms) = (batches, Some(now_ms));
-        }
-    }
 }
 
 impl Trying {
@@ -54,6 +42,12 @@ impl Trying {
         trial.report(shard, Stage::Preparing);
         let (waiting, pauses) = (Waiting::default(), Pauses::default());
         Self { trial, stage: Stage::Preparing, new: None, carry: None, waiting, pauses }
+    }
+
+    /// Notes that the shard has taken a batch.
+    pub(super) fn took(&mut self, now_ms: u64) {
+        let last_ms = self.pauses.last_ms.replace(now_ms).unwrap_or(now_ms);
+        self.pauses.longest_ms = self.pauses.longest_ms.max(now_ms.saturating_sub(last_ms));
     }
 
     /// Whether there is nothing left to do.
@@ -66,7 +60,6 @@ impl Trying {
         if self.is_over() {
             return false;
         }
-        self.pauses.look(shard.batches, now.monotonic_ms);
         if self.has_failed(shard) || self.trial.goal() == Goal::Abandon {
             self.abandon(shard);
             return true;
