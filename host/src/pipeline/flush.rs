@@ -4,7 +4,6 @@
 //! room for them, so that a store that is away lets changes coalesce in the plugins and nowhere else.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Shared;
 use super::audit;
@@ -24,9 +23,6 @@ use crate::store::{Chunk, Row};
 
 /// The most rows in a chunk.
 pub(super) const CHUNK_ROWS: u32 = 256;
-/// The most rows that are asked for at once where they make no chunk: a state that was just carried over has nothing
-/// merged yet, so that its first rows take long.
-const HIDDEN_ROWS: u32 = 16;
 /// The result key whose rows carry `last_update` and the active list.
 pub(super) const LEADING_KEY: &str = "aggregates";
 /// How long a cell that starts from a checkpoint may be withheld after its first batch.
@@ -53,7 +49,7 @@ pub(super) enum Left {
     /// Every cell has handed over what had changed.
     #[default]
     Nothing,
-    /// The writer was full, or the time was up, at this cell, which had given so many rows.
+    /// The writer was full at this cell, which had given so many rows.
     Rows(CellId, usize),
     /// What travels behind the rows waits for room.
     Rest,
@@ -66,14 +62,13 @@ pub(super) struct Handed {
     vector: Vec<(i32, i64)>,
 }
 
-/// Hands the changed rows of all cells to the shard's writer, as far as that has room and until some time by the
-/// monotonic clock; at least one table.
+/// Hands the changed rows of all cells to the shard's writer, as far as that has room.
 pub(super) fn flush(
     shard: &mut Shard,
     trials: &mut [Trying],
     writer: &WriterHandle,
     shared: &Shared,
-    (now, until): (Now, Duration),
+    now: Now,
     left: Left,
 ) -> Left {
     writer.pay_removals(shard);
@@ -86,8 +81,7 @@ pub(super) fn flush(
     };
     let Shard { id, tokens, cells, batches, gone, sample, lineage, .. } = shard;
     let (of, batches) = ((*id, *lineage), *batches);
-    let mut round =
-        Round { of, batches, tokens, gone, sample, trials, writer, shared, now, until, gave: false };
+    let mut round = Round { of, batches, tokens, gone, sample, trials, writer, shared, now };
     let mut left = Left::Rest;
     for cell in cells.iter_mut().skip(first).filter(|cell| !cell.apart) {
         if let Some(given) = round.flush(cell, std::mem::take(&mut given)) {
@@ -117,14 +111,11 @@ struct Round<'a> {
     writer: &'a WriterHandle,
     shared: &'a Shared,
     now: Now,
-    until: Duration,
-    /// A table was handed over.
-    gave: bool,
 }
 
 impl Round<'_> {
     /// Hands over what has changed in a cell that has given some rows before; gives how many those are now, if
-    /// there is no room or no time for the others.
+    /// the writer has no room for the others.
     fn flush(&mut self, cell: &mut Cell, before: usize) -> Option<usize> {
         let clock_ms = cell.clock.advance(self.now)?;
         let moment = Moment { clock_ms, batches: self.batches };
@@ -140,27 +131,18 @@ impl Round<'_> {
         if cell.clock.take_final(self.now) {
             cell.touch_all(self.tokens);
         }
-        // Rows that are compared must be of one moment. Others come piece by piece while all of them are new, as after a
-        // carrying of state; later there are few, and one that gives without end is to be noticed.
-        let compared = self.trials.iter().any(|trial| trial.compares(cell).is_some());
-        let piecemeal = cell.handed.is_none() && !compared;
-        let most = if piecemeal && cell.sight != Sight::Visible { HIDDEN_ROWS } else { CHUNK_ROWS };
         let mut given = 0;
         loop {
             if before + given > cell.known.len() {
                 // More than had changed at first, since trades go on: the others have their turn.
                 return None;
             }
-            let full = cell.sight == Sight::Visible && !self.writer.has_room();
-            let pauses = piecemeal || (given == 0 && !compared);
-            let late = pauses && self.gave && self.shared.clock.monotonic() >= self.until;
-            if full || late {
+            if cell.sight == Sight::Visible && !self.writer.has_room() {
                 return Some(before + given);
             }
-            let Some(table) = cell.flush(clock_ms, most, self.tokens) else {
+            let Some(table) = cell.flush(clock_ms, CHUNK_ROWS, self.tokens) else {
                 break;
             };
-            self.gave = true;
             given += table.tokens.len();
             self.hand_over(cell, &table, moment);
             if !table.more || cell.gives_without_end(given, self.tokens) {

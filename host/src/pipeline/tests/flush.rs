@@ -1,7 +1,6 @@
 //! A flush that waits for its writer again and again while trades go on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -72,11 +71,7 @@ impl Flushing {
 
     /// Goes on with the flush, and gives what the writer got by it: result keys, and positions of the partition.
     fn flush(&mut self) -> Vec<String> {
-        self.flush_until(Duration::MAX)
-    }
-
-    fn flush_until(&mut self, until: Duration) -> Vec<String> {
-        self.left = flush(&mut self.shard, &mut [], &self.writer, &self.shared, (now(), until), self.left);
+        self.left = flush(&mut self.shard, &mut [], &self.writer, &self.shared, now(), self.left);
         let told = std::iter::from_fn(|| self.queue.try_recv().ok()).map(|outgoing| match outgoing {
             Outgoing::Rows { chunk, .. } => chunk.result_key.to_string(),
             Outgoing::Position(vector) => vector.iter().map(|(_, next)| format!("position {next}")).collect(),
@@ -101,17 +96,6 @@ fn a_flush_goes_on_where_its_writer_was_full_and_posts_what_its_first_cell_had_t
     assert_eq!(flushing.left, Left::Nothing);
     assert_eq!(flushing.flush(), [LEADING, "second"]);
     assert_eq!(flushing.flush(), ["position 2"]);
-}
-
-#[test]
-fn a_flush_whose_time_is_up_hands_one_table_over_and_goes_on_with_the_next() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut flushing = Flushing::new(&runtime);
-    flushing.take(1);
-    assert_eq!(flushing.flush_until(Duration::ZERO), [LEADING]);
-    assert_eq!(flushing.flush_until(Duration::ZERO), ["second"]);
-    assert_eq!(flushing.flush_until(Duration::ZERO), ["third", "position 1"]);
-    assert_eq!(flushing.left, Left::Nothing);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 
 use super::super::Shared;
 use super::super::cell_clock::Now;
-use super::FLUSH_AT_ONCE;
+use super::super::flush::Left;
 use super::owned::Owned;
 
 /// How long the writer of a closed shard may take to end at least.
@@ -40,7 +40,9 @@ enum Awaits {
 }
 
 impl Closing {
-    pub(super) fn new(owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
+    pub(super) fn new(mut owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
+        // It takes nothing more: what it flushes from its first cell on is all.
+        owned.left = Left::Nothing;
         Self { shard: owned.shard.id, until, done, awaits: Awaits::Storing(Box::new(owned)) }
     }
 
@@ -78,7 +80,7 @@ impl Closing {
 
     fn store(&mut self, mut owned: Box<Owned>, shared: &Shared, now: Now, at: Duration) -> Awaits {
         owned.hear(shared, now);
-        if owned.ready && owned.flush(shared, now, at + FLUSH_AT_ONCE) {
+        if owned.ready && owned.flush(shared, now) {
             owned.checkpoint(shared, now);
         }
         if !owned.is_stored(shared) && at < self.until {

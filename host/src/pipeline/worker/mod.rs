@@ -22,6 +22,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::Shared;
 use super::cell_clock::Now;
+use super::flush::Left;
 use super::lane::Lane;
 use super::rejections::DeadLetter;
 use super::route::Routed;
@@ -41,8 +42,6 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const RETRY_WAIT: Duration = Duration::from_millis(1);
 /// How long dead letters may take to find room at the end.
 const LETTERS_WITHIN: Duration = Duration::from_secs(1);
-/// For how long rows are handed over between two batches.
-const FLUSH_AT_ONCE: Duration = Duration::from_millis(5);
 /// How many events are served before the timers are looked at again.
 const EVENTS_AT_ONCE: usize = 16;
 
@@ -162,7 +161,7 @@ impl Worker {
         self.unpark();
         self.hear();
         self.go_on_closing();
-        let flushing = self.flush_due();
+        self.flush_due();
         if self.finishing && self.has_finished() {
             return Step::Ended;
         }
@@ -171,7 +170,7 @@ impl Worker {
         if !took {
             self.answer_empty();
         }
-        match took || tried || flushing {
+        match took || tried {
             true => Step::Busy,
             false => Step::Idle(self.idle_for()),
         }
@@ -235,39 +234,29 @@ impl Worker {
         shards.any(|owned| owned.try_on(&self.shared, now))
     }
 
-    /// Flushes shards whose time has come, and then those that have something left, for no longer than a batch may wait;
-    /// says whether there is more to do at once.
-    fn flush_due(&mut self) -> bool {
+    fn flush_due(&mut self) {
         let at = self.shared.clock.monotonic();
-        if at >= self.next_flush {
+        let due = at >= self.next_flush;
+        if due {
             // By the interval, not by now: what a batch took must not stretch every round.
             let interval = self.shared.tuning.flush_interval();
             self.next_flush = (self.next_flush + interval).max(at);
-            self.shards.values_mut().for_each(|owned| owned.due = true);
         }
         let now = self.now();
-        let until = at + FLUSH_AT_ONCE;
-        for due in [true, false] {
-            for owned in self.shards.values_mut().filter(|owned| owned.due == due && owned.flushes()) {
+        for owned in self.shards.values_mut().filter(|owned| owned.ready) {
+            if due || (owned.left != Left::Nothing && owned.writer.has_room()) {
                 let began = self.shared.clock.monotonic();
-                if began > until {
-                    break;
-                }
-                owned.due = false;
-                owned.flush(&self.shared, now, until);
+                owned.flush(&self.shared, now);
                 let took = self.shared.clock.monotonic() - began;
                 self.shared.metrics.flush(took);
                 traces::record(|| Span::ended("flush", took).number("shard", owned.shard.id.into()));
-                if due {
-                    status::post(&self.shared, self.index, &owned.shard);
-                }
             }
-        }
-        for owned in self.shards.values_mut().filter(|owned| owned.ready) {
             owned.checkpoint(&self.shared, now);
             owned.recover(&self.shared, now);
+            if due {
+                status::post(&self.shared, self.index, &owned.shard);
+            }
         }
-        self.shards.values().any(Owned::flushes)
     }
 
     /// For how long there is nothing to do, if no event comes.

@@ -27,8 +27,6 @@ pub(super) struct Owned {
     pub(super) task: tokio::task::JoinHandle<()>,
     /// Its checkpoints, or the news that there are none, are in its cells.
     pub(super) ready: bool,
-    /// Its rows are asked for.
-    pub(super) due: bool,
     /// What the last flush left.
     pub(super) left: Left,
     /// Its part in what is tried.
@@ -48,7 +46,6 @@ impl Owned {
             writer,
             task,
             ready: false,
-            due: false,
             left: Left::Nothing,
             trials: Vec::new(),
             renewals: None,
@@ -207,16 +204,9 @@ impl Owned {
         shared.board.checkpoint(status, now.monotonic_ms);
     }
 
-    /// Whether there are rows to hand over, and room for them.
-    pub(super) fn flushes(&self) -> bool {
-        self.ready && (self.due || (self.left != Left::Nothing && self.writer.has_room()))
-    }
-
-    /// Hands changed rows to the writer, from where the last flush ended, until some time by the monotonic clock; says
-    /// whether none are left.
-    pub(super) fn flush(&mut self, shared: &Shared, now: Now, until: Duration) -> bool {
-        let (trials, writer) = (&mut self.trials, &self.writer);
-        self.left = flush::flush(&mut self.shard, trials, writer, shared, (now, until), self.left);
+    /// Hands changed rows to the writer, from where the last flush ended; says whether none are left.
+    pub(super) fn flush(&mut self, shared: &Shared, now: Now) -> bool {
+        self.left = flush::flush(&mut self.shard, &mut self.trials, &self.writer, shared, now, self.left);
         self.finish_renewal(shared, now);
         self.left == Left::Nothing
     }
@@ -254,15 +244,6 @@ impl Owned {
         }
     }
 
-    /// Whether every cell has handed over what it has to show after all that was taken; one without a clock has nothing.
-    fn has_handed_over(&self) -> bool {
-        let handed = |cell: &Cell| {
-            let batches = cell.handed.as_ref().map(|handed| handed.moment.batches);
-            cell.clock.now_ms().is_none() || batches == Some(self.shard.batches)
-        };
-        self.left == Left::Nothing && self.shard.cells.iter().filter(|cell| !cell.apart).all(handed)
-    }
-
     /// Whether all that was counted is stored: in rows and, where they are taken, in checkpoints. What
     /// another process owns is not ours to store, and what is still put together from a former layout is there.
     pub(super) fn is_stored(&self, shared: &Shared) -> bool {
@@ -273,7 +254,7 @@ impl Owned {
         let saves = shared.checkpoint_interval.is_some();
         self.lost
             || !self.ready
-            || self.has_handed_over()
+            || self.left == Left::Nothing
                 && self.writer.is_idle()
                 && (!saves || self.shard.cells.iter().filter(|cell| cell.settled).all(saved))
     }
