@@ -1,6 +1,7 @@
 //! What a consumer of Redis sees, and how the server's refusals are told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use redis::Commands;
 
@@ -280,6 +281,13 @@ async fn a_forgetful_server_is_told_from_another_owner() {
 async fn a_unix_socket_works_by_its_address() {
     let server = Server::with(&["--unixsocket", "{dir}/socket"]);
     server.wait();
+    // It listens there a moment after it answers at its port.
+    for _ in 0..500 {
+        if server.path("socket").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let mut config = server.config();
     config.url = format!("unix://{}", server.path("socket").display());
     let store = Store::redis(&config).unwrap();
