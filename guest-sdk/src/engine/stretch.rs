@@ -32,6 +32,13 @@ pub(super) struct Stretch<P> {
     pub(super) pane: P,
 }
 
+impl<P: Pane> Stretch<P> {
+    /// What slots were merged into.
+    fn of(slots: &[Slot<P>], pane: P) -> Self {
+        Self { ends: ends(slots), oldest_pane: slots[0].oldest_pane(), pane }
+    }
+}
+
 impl<P> Default for Stretches<P> {
     fn default() -> Self {
         Self { windows: Vec::new(), blocks: Vec::new() }
@@ -51,7 +58,7 @@ impl<P: Pane> Stretches<P> {
         if self.windows.len() <= window {
             self.windows.resize_with(window + 1, || None);
         }
-        let ends = (slots[range.start].number, slots[range.end - 1].number);
+        let ends = ends(&slots[range.clone()]);
         let known = self.windows[window].take().filter(|known| known.ends == ends);
         let stretch = known.unwrap_or_else(|| self.merge(slots, range, cut));
         self.windows[window].insert(stretch)
@@ -77,21 +84,25 @@ impl<P: Pane> Stretches<P> {
                 }
             }
         }
-        let ends = (slots[start].number, slots[end - 1].number);
-        Stretch { ends, oldest_pane: slots[start].oldest_pane(), pane }
+        Stretch::of(&slots[start..end], pane)
     }
 
     /// Gives all slots of a block as one.
     fn block(&mut self, slots: &mut [Slot<P>]) -> &Stretch<P> {
-        let ends = (slots[0].number, slots[slots.len() - 1].number);
+        let ends = ends(slots);
         let at = self.blocks.partition_point(|block| block.ends < ends);
         if self.blocks.get(at).is_none_or(|block| block.ends != ends) {
             let mut pane = P::default();
             slots.iter_mut().for_each(|slot| pane.merge(&slot.whole(false)));
-            self.blocks.insert(at, Stretch { ends, oldest_pane: slots[0].oldest_pane(), pane });
+            self.blocks.insert(at, Stretch::of(slots, pane));
         }
         &self.blocks[at]
     }
+}
+
+/// The numbers of the first and the last slot of some.
+fn ends<P>(slots: &[Slot<P>]) -> (i64, i64) {
+    (slots[0].number, slots[slots.len() - 1].number)
 }
 
 /// Where the block ends that begins at a slot; none where it may begin before, or get a slot at its end. One with the

@@ -26,7 +26,7 @@ use crate::{Options, Program, table};
 /// How long a program may take to begin, to drain, and to write its final results.
 pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 /// How often the counters are read meanwhile.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A host that writes less than so much of the baseline's rows a second does not do the same job.
 const LEAST_ROWS: f64 = 0.8;
 
@@ -133,7 +133,7 @@ pub(crate) struct Moment {
     pub(crate) usage: Usage,
 }
 
-pub(crate) fn moment(host: &Host) -> Option<Moment> {
+fn moment(host: &Host) -> Option<Moment> {
     let page = host.get("/metrics").ok()?.body;
     let value = |name| metrics::value(&page, name);
     Some(Moment {
@@ -145,14 +145,15 @@ pub(crate) fn moment(host: &Host) -> Option<Moment> {
     })
 }
 
-/// Reads the counters until there are enough trades.
-fn wait_trades(host: &Host, trades: f64) -> Result<Moment> {
+/// Reads the counters of all hosts until they have so many trades together.
+pub(crate) fn wait_trades(hosts: &[Host], trades: f64) -> Result<Vec<Moment>> {
     let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline {
-        if let Some(moment) = moment(host)
-            && moment.trades >= trades
+        let moments: Option<Vec<Moment>> = hosts.iter().map(moment).collect();
+        if let Some(moments) = moments
+            && moments.iter().map(|moment| moment.trades).sum::<f64>() >= trades
         {
-            return Ok(moment);
+            return Ok(moments);
         }
         std::thread::sleep(LOOK_EVERY);
     }
@@ -174,8 +175,9 @@ fn drain(
         }
     };
     let mut host = Host::start_program(&path, &[], &settings.clone().with("REDIS_ADDR", &redis.address()))?;
-    let first = wait_trades(&host, 1.0)?;
-    let last = wait_trades(&host, options.trades as f64)?;
+    let alone = std::slice::from_ref(&host);
+    let [first, last] =
+        [wait_trades(alone, 1.0)?.remove(0), wait_trades(alone, options.trades as f64)?.remove(0)];
     let encoding = match settings.get("OUTPUT_ENCODING") {
         Some("msgpack") if program != Program::Baseline => Encoding::MessagePack,
         _ => Encoding::Json,

@@ -3,9 +3,7 @@
 //! The invariant: all of them start before the first trade is read, into one empty Redis, and the oracle checks what
 //! they wrote together.
 
-use std::time::Instant;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use aggregator_tests::broker::Broker;
 use aggregator_tests::host::Host;
@@ -16,7 +14,7 @@ use aggregator_tests::results::Encoding;
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::Shape;
 
-use crate::drain::{LIMIT, LOOK_EVERY, Moment, check, fill, moment};
+use crate::drain::{LIMIT, Moment, check, fill, wait_trades};
 use crate::{Options, Program};
 
 /// Drains the topic with 1 host, then with 2, up to so many; prints a line for each.
@@ -68,19 +66,4 @@ fn drain(options: &Options, settings: &Settings, count: usize, oracle: &Oracle) 
         busiest / options.trades as f64 * 100.0
     );
     Ok(())
-}
-
-/// Reads the counters of all hosts until they have so many trades together.
-fn wait_trades(hosts: &[Host], trades: f64) -> Result<Vec<Moment>> {
-    let deadline = Instant::now() + LIMIT;
-    while Instant::now() < deadline {
-        let moments: Option<Vec<Moment>> = hosts.iter().map(moment).collect();
-        if let Some(moments) = moments
-            && moments.iter().map(|moment| moment.trades).sum::<f64>() >= trades
-        {
-            return Ok(moments);
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-    bail!("{trades} trades were not reached within {LIMIT:?}")
 }
