@@ -2,7 +2,7 @@
 //!
 //! Invariant: what others say of themselves is escaped, cut and bounded like any text from outside.
 
-use super::markup::{append, cut, escaped, fitting};
+use super::markup::{append, cut, escaped, fitting, head, note};
 use super::plugins::digest;
 use crate::members::Members;
 use crate::store::members::{Member, Version};
@@ -19,12 +19,9 @@ pub(super) fn draw(members: &Members) -> String {
     }
     let own = heard.iter().find(|member| members.is_self(member));
     let (rows, shown) = fitting(heard.iter().map(|member| row(member, own)), BYTES);
-    let note = match shown == heard.len() {
-        true => shown.to_string(),
-        false => format!("{shown} of {}; all at /plugins", heard.len()),
-    };
+    let head = head("Hosts", &note(heard.len(), shown, "/plugins"));
     format!(
-        "<section class=\"card\"><div class=\"head\"><h2>Hosts</h2><span class=\"note\">{note}</span></div>\
+        "{head}\
          <div class=\"scroll\"><table class=\"sticky\"><thead><tr><th scope=\"col\">Host</th>\
          <th scope=\"col\" class=\"left\">Plugins</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
     )

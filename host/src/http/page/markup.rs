@@ -4,6 +4,8 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+use crate::figure;
+
 /// Appends formatted text.
 pub(super) fn append(out: &mut String, text: fmt::Arguments<'_>) {
     // A string takes everything.
@@ -21,6 +23,21 @@ pub(super) fn fitting(rows: impl Iterator<Item = String>, most: usize) -> (Strin
         shown += 1;
     }
     (out, shown)
+}
+
+/// Begins a card: what it shows, and a note beside it.
+pub(super) fn head(name: &str, note: &str) -> String {
+    format!(
+        "<section class=\"card\"><div class=\"head\"><h2>{name}</h2><span class=\"note\">{note}</span></div>"
+    )
+}
+
+/// How many there are, and where all of them are where only some are shown.
+pub(super) fn note(all: usize, shown: usize, path: &str) -> String {
+    match all == shown {
+        true => figure::count(all as u64),
+        false => format!("{shown} of {}; all at {path}", figure::count(all as u64)),
+    }
 }
 
 /// Shows the beginning of a text that may be long.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: lists are bounded; digests are shown by their beginning, and whole in the title.
 
-use super::markup::{append, cut, escaped, fitting, segment};
+use super::markup::{append, cut, escaped, fitting, head, note, segment};
 use super::{chart, hosts, numbers};
 use crate::figure;
 use crate::http::State;
@@ -27,15 +27,12 @@ pub(super) fn draw(state: &State, plugins: &[PluginStatus]) -> String {
         plugin(state, status, &own)
     };
     let (rows, shown) = fitting(plugins.iter().map(row), BYTES);
-    let note = match shown == plugins.len() {
-        true => shown.to_string(),
-        false => format!("{shown} of {}; all at /plugins", plugins.len()),
-    };
+    let head = head("Plugins", &note(plugins.len(), shown, "/plugins"));
     let mut out = String::new();
     append(
         &mut out,
         format_args!(
-            "<section class=\"card\"><div class=\"head\"><h2>Plugins</h2><span class=\"note\">{note}</span></div>\
+            "{head}\
              <div class=\"scroll\"><table class=\"sticky\"><thead><tr><th scope=\"col\">Plugin</th>\
              <th scope=\"col\" class=\"left\">Version</th><th scope=\"col\" class=\"left\">Digest</th>\
              <th scope=\"col\" class=\"left\">State</th><th scope=\"col\">Per trade</th>\

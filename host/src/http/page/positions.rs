@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::markup::{append, cut, escaped, fitting};
+use super::markup::{append, cut, escaped, fitting, head, note};
 use super::numbers::tone;
 use crate::config::Partitioning;
 use crate::figure;
@@ -37,7 +37,7 @@ pub(super) fn partitions(state: &State) -> String {
         partition(state, *id, status, &fed(state.partitioning, *id, &shards), &busy)
     };
     let (rows, shown) = fitting(sorted.into_iter().map(row), PARTITIONS_BYTES);
-    let mut out = head("Partitions", &note(all.len(), shown));
+    let mut out = head("Partitions", &note(all.len(), shown, "/partitions"));
     if all.is_empty() {
         out.push_str("<p>This host has no partition.</p></section>");
         return out;
@@ -105,7 +105,7 @@ fn sources(state: &State, out: &mut String) {
         )
     };
     let (rows, shown) = fitting(all.iter().map(row), SOURCES_BYTES);
-    out.push_str(&head("Partitions of the source", &note(all.len(), shown)));
+    out.push_str(&head("Partitions of the source", &note(all.len(), shown, "/partitions")));
     append(
         out,
         format_args!(
@@ -126,7 +126,7 @@ pub(super) fn workers(state: &State) -> String {
         self::worker(worker, share, wedged.contains(&worker), own)
     };
     let (rows, shown) = fitting((0..state.workers).map(row), WORKERS_BYTES);
-    let mut out = head("Workers", &note(state.workers, shown));
+    let mut out = head("Workers", &note(state.workers, shown, "/partitions"));
     append(
         &mut out,
         format_args!(
@@ -188,7 +188,7 @@ pub(super) fn shards(state: &State) -> String {
              <th scope=\"col\">Worker</th><th scope=\"col\">Clock behind</th><th scope=\"col\">Checkpoint</th>\
              <th scope=\"col\">Tokens</th><th scope=\"col\">Memory</th><th scope=\"col\">Epoch</th>\
              <th scope=\"col\" class=\"left\">Plugins</th></tr></thead><tbody>{rows}</tbody></table></div></details>",
-            note(all.len(), shown)
+            note(all.len(), shown, "/partitions")
         ),
     );
     out
@@ -217,19 +217,6 @@ fn cells(cells: &[CellStatus]) -> String {
         append(&mut out, format_args!(", {} {}", escaped(&cut(&cell.plugin, 32)), cell.state));
     }
     out
-}
-
-fn head(name: &str, note: &str) -> String {
-    format!(
-        "<section class=\"card\"><div class=\"head\"><h2>{name}</h2><span class=\"note\">{note}</span></div>"
-    )
-}
-
-fn note(all: usize, shown: usize) -> String {
-    match all == shown {
-        true => figure::count(all as u64),
-        false => format!("{shown} of {}; all at /partitions", figure::count(all as u64)),
-    }
 }
 
 fn progress(status: &PartitionStatus) -> String {
