@@ -71,7 +71,7 @@ pub(super) struct Job {
     /// When the next one is due, in monotonic milliseconds.
     due_ms: u64,
     under_way: Option<UnderWay>,
-    /// What the checkpoint that the cell comes from says of decoding.
+    /// How far partitions were decoded, by the last checkpoint: the one that the cell comes from, or its own.
     decoded: BTreeMap<i32, i64>,
 }
 
@@ -150,7 +150,7 @@ impl Job {
     /// The job of a new version of the plugin: its first checkpoint replaces the former one's.
     pub(super) fn handed_over(self) -> Self {
         let stored = Stored { parts: self.stored.parts, ..Stored::default() };
-        Self { last_part: self.last_part, stored, ..Self::default() }
+        Self { last_part: self.last_part, stored, decoded: self.decoded, ..Self::default() }
     }
 
     /// Whether a checkpoint was stored.
@@ -164,9 +164,15 @@ impl Job {
         self.decoded = head.decoded.iter().copied().collect();
     }
 
-    /// How far partitions had been decoded, counted and judged before this process began.
+    /// How far partitions had been decoded, counted and judged when the last checkpoint was taken.
     pub(super) fn decoded(&self) -> &BTreeMap<i32, i64> {
         &self.decoded
+    }
+
+    /// How far they are now. Of one that this process has not come to yet the last checkpoint knows.
+    fn decoded_by_now(&mut self, here: Vec<(i32, i64)>) -> Vec<(i32, i64)> {
+        self.decoded.extend(here);
+        self.decoded.iter().map(|(&partition, &next)| (partition, next)).collect()
     }
 
     /// Sets when the first one is due.
@@ -324,7 +330,7 @@ fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: 
         clock_ms: cell.clock.now_ms(),
         marks: cell.clock.save(),
         sources: cell.clock.save_sources(),
-        decoded: (now.decoded)(),
+        decoded: cell.job.decoded_by_now((now.decoded)()),
         parts: Vec::new(),
         bytes: 0,
         quarantined: Vec::new(),
@@ -362,4 +368,17 @@ pub(super) fn bound_removals(cell: &mut Cell, tokens: &mut Tokens, bounds: Bound
     }
     cell.job.start_over();
     cell.let_go(tokens);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_knows_what_was_decoded_of_a_partition_that_its_process_has_not_come_to_yet() {
+        let mut job = Job::default();
+        job.restored(&Head { decoded: vec![(0, 369), (1, 20)], ..Head::default() });
+        assert_eq!(job.decoded_by_now(vec![(1, 25)]), [(0, 369), (1, 25)]);
+        assert_eq!(job.handed_over().decoded_by_now(Vec::new()), [(0, 369), (1, 25)]);
+    }
 }

@@ -46,10 +46,13 @@ struct State {
 /// What the store took since it last went back.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The clock of the last row by result key and token.
-    clocks: BTreeMap<(Arc<str>, Arc<str>), i64>,
-    /// The marks of the last checkpoint by shard and plugin.
-    marks: BTreeMap<(u32, Arc<str>), BTreeMap<i32, i64>>,
+    /// It went back before. Two processes may both have claimed what it forgot then, one that was to give the shard
+    /// away among them: what each of them writes is in order by itself.
+    forgot: bool,
+    /// The clock of the last row by result key and token, and who wrote it.
+    clocks: BTreeMap<(Arc<str>, Arc<str>), (u128, i64)>,
+    /// The marks of the last checkpoint by shard and plugin, and who took it.
+    marks: BTreeMap<(u32, Arc<str>), (u128, BTreeMap<i32, i64>)>,
     /// What went back although it must not.
     wrong: Vec<String>,
 }
@@ -143,6 +146,7 @@ impl Weather {
             let chosen = state.random.below(count) as usize;
             state.moments.truncate(chosen + 1);
             state.losses += 1;
+            state.seen.forgot = true;
             state.seen.clocks.clear();
             state.seen.marks.clear();
             self.memory.restore(&state.moments[chosen]);
@@ -207,12 +211,15 @@ impl State {
 
 impl Seen {
     fn rows(&mut self, chunk: &Chunk) {
+        let (owner, clock_ms) = (chunk.owner.id, chunk.clock_ms);
         for row in &chunk.rows {
             let key = (Arc::clone(&chunk.result_key), Arc::clone(&row.token));
-            let before_ms = self.clocks.insert(key, chunk.clock_ms);
-            if before_ms.is_some_and(|before_ms| before_ms > chunk.clock_ms) {
-                let (token, clock_ms) = (&row.token, chunk.clock_ms);
-                self.wrong.push(format!("the clock of {token} went back from {before_ms:?} to {clock_ms}"));
+            let before = self.clocks.insert(key, (owner, clock_ms));
+            if let Some((_, before_ms)) = before.filter(|(by, _)| *by == owner || !self.forgot)
+                && before_ms > clock_ms
+            {
+                let token = &row.token;
+                self.wrong.push(format!("the clock of {token} went back from {before_ms} to {clock_ms}"));
             }
         }
         for gone in &chunk.forgotten {
@@ -221,13 +228,15 @@ impl Seen {
     }
 
     fn checkpoint(&mut self, commit: &Commit) {
+        let (owner, shard) = (commit.owner.id, commit.shard);
         let marks: BTreeMap<i32, i64> =
             commit.head.marks.iter().map(|mark| (mark.partition, mark.next)).collect();
-        let key = (commit.shard, Arc::clone(&commit.plugin));
-        let before = self.marks.insert(key, marks.clone()).unwrap_or_default();
+        let key = (shard, Arc::clone(&commit.plugin));
+        let before = self.marks.insert(key, (owner, marks.clone()));
         let went_back = |(partition, next): (&i32, &i64)| marks.get(partition).is_none_or(|now| now < next);
-        if before.iter().any(went_back) {
-            let shard = commit.shard;
+        if let Some((_, before)) = before.filter(|(by, _)| *by == owner || !self.forgot)
+            && before.iter().any(went_back)
+        {
             self.wrong
                 .push(format!("the checkpoint of shard {shard} went back from {before:?} to {marks:?}"));
         }
