@@ -1,14 +1,25 @@
 //! State on its way from one cell to another of the same shard: page by page, between batches.
 //!
 //! A first round exports everything; each further one what changed meanwhile, until a round fits one page:
-//! then both cells are of the same moment. Not for other shards: numbers of tokens are this shard's.
-//! Invariant: while state is carried, no checkpoint of the giving cell is taken, so that it forgets no
-//! removal and no number becomes another token's.
+//! then both cells are of the same moment. What was imported counts as changed in the taking cell, though nobody
+//! has to see it again: these rows are drained apart, some at a time. Not for other shards: numbers of tokens are
+//! this shard's. Invariant: while state is carried, no checkpoint of the giving cell is taken, so that it forgets
+//! no removal and no number becomes another token's.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::cell::Cell;
+use super::cell_clock::Now;
 use super::tokens::Tokens;
+use crate::clock::WallClock;
 use crate::plugin::{PluginError, Stage};
 
+/// For how long rows are drained between two batches.
+const DRAIN_FOR: Duration = Duration::from_millis(5);
+/// The most rows that are drained at once: of a state that was just imported nothing is merged yet, so that each
+/// of its first rows takes long.
+const DRAINED_ROWS: u32 = 16;
 /// How many bytes a page has, about: as much as a worker may spend between two batches.
 const PAGE_BYTES: u32 = 256 << 10;
 /// From this round on pages grow, so that rounds end however much changes meanwhile.
@@ -82,5 +93,37 @@ impl Carry {
             }
         }
         Carried::More
+    }
+}
+
+/// What draining came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drained {
+    /// How many rows were given.
+    pub(super) rows: usize,
+    /// There are more.
+    pub(super) more: bool,
+}
+
+impl Cell {
+    /// Has the cell give changed rows that nobody needs, for as long as a batch may wait, with the addresses that no
+    /// cell knows any more. None where it has failed, or does not know T.
+    pub(super) fn drain(
+        &mut self,
+        tokens: &mut Tokens,
+        gone: &mut Vec<Arc<str>>,
+        clock: &WallClock,
+        now: Now,
+    ) -> Option<Drained> {
+        let clock_ms = self.clock.advance(now)?;
+        let until = clock.monotonic() + DRAIN_FOR;
+        let mut drained = Drained { rows: 0, more: true };
+        // One that says for ever that there are more is ended by the flush that follows.
+        while drained.more && drained.rows <= self.known.len() && clock.monotonic() < until {
+            let table = self.flush(clock_ms, DRAINED_ROWS, tokens)?;
+            gone.extend(table.forgotten.iter().filter_map(|&number| self.forgotten(number, false, tokens)));
+            drained = Drained { rows: drained.rows + table.tokens.len(), more: table.more };
+        }
+        Some(drained)
     }
 }

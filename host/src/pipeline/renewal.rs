@@ -1,9 +1,8 @@
 //! An instance is made anew, since memory that a plugin once took it never gives back: a new one beside it
 //! takes its state over and then its place.
 //!
-//! State travels page by page between batches, as in a swap; both take every batch meanwhile. What was
-//! imported counts as changed, though nobody has to see it again: these rows are drained apart, some at a
-//! time. When the former cell has handed all its rows over and the new one has none left, at the same T, the
+//! State travels page by page between batches, and what counts as changed by that is drained, as in a swap; both
+//! take every batch meanwhile. When the former cell has handed all its rows over and the new one has none left, at the same T, the
 //! two are equal and the new one takes the place. Not for another version of a plugin. Invariant: until then
 //! the former cell goes on as if there was no other; no checkpoint of it is taken meanwhile.
 
@@ -11,12 +10,9 @@ use super::carry::{Carried, Carry};
 use super::cell::{Cell, CellId, Sight};
 use super::cell_clock::Now;
 use super::comparison::Moment;
-use super::flush::CHUNK_ROWS;
 use super::shard::Shard;
+use crate::clock::WallClock;
 use crate::config::ClockMode;
-
-/// How many tables are drained between two batches.
-const TABLES: usize = 4;
 
 /// A cell that is being made anew.
 #[derive(Debug)]
@@ -73,13 +69,16 @@ impl Renewal {
     }
 
     /// Goes one step on, between two batches.
-    pub(super) fn step(&mut self, shard: &mut Shard, now: Now) -> Step {
+    pub(super) fn step(&mut self, shard: &mut Shard, clock: &WallClock, now: Now) -> Step {
         let Some([former, new]) = self.places(shard) else {
             self.abandon(shard);
             return Step::Ended;
         };
         let Some(carry) = &mut self.carry else {
-            return self.drain(shard, new, now);
+            return match self.drained {
+                true => Step::Waiting,
+                false => self.drain(shard, new, clock, now),
+            };
         };
         let Ok([from, to]) = shard.cells.get_disjoint_mut([former, new]) else {
             return Step::Ended;
@@ -103,30 +102,20 @@ impl Renewal {
     }
 
     /// Has the new cell give some of the rows that nobody needs.
-    fn drain(&mut self, shard: &mut Shard, new: usize, now: Now) -> Step {
-        for _ in 0..TABLES {
-            if self.drained {
-                return Step::Waiting;
+    fn drain(&mut self, shard: &mut Shard, new: usize, clock: &WallClock, now: Now) -> Step {
+        let Shard { cells, tokens, gone, .. } = shard;
+        match cells[new].drain(tokens, gone, clock, now) {
+            Some(drained) => {
+                self.drained = !drained.more;
+                Step::Busy
             }
-            let cell = &mut shard.cells[new];
-            let table = cell
-                .clock
-                .advance(now)
-                .and_then(|clock_ms| cell.flush(clock_ms, CHUNK_ROWS, &mut shard.tokens));
-            let Some(table) = table else {
-                return Step::Waiting;
-            };
-            self.drained = !table.more;
-            for &number in &table.forgotten {
-                shard.gone.extend(cell.forgotten(number, false, &mut shard.tokens));
-            }
+            None => Step::Waiting,
         }
-        Step::Busy
     }
 
     /// Where the former cell has handed over all its rows at this moment, the new one takes its place, if it has
     /// none left either. Says whether it has.
-    pub(super) fn finish(&mut self, shard: &mut Shard, now: Now) -> bool {
+    pub(super) fn finish(&mut self, shard: &mut Shard, clock: &WallClock, now: Now) -> bool {
         let Some([former, new]) = self.places(shard).filter(|_| self.carry.is_none() && self.drained) else {
             return false;
         };
@@ -136,8 +125,7 @@ impl Renewal {
             return false;
         }
         // What came since it was drained.
-        self.drained = false;
-        self.drain(shard, new, now);
+        self.drain(shard, new, clock, now);
         if !self.drained || self.places(shard).is_none() {
             return false;
         }

@@ -37,6 +37,8 @@ pub(super) enum Manner {
     NamesRowAt(&'static str),
     /// It fails at every flush.
     NeverFlushes,
+    /// It gives the same rows again and again.
+    NeverEnds,
     /// It refuses any state.
     RefusesState,
     /// It counts every trade twice.
@@ -145,7 +147,8 @@ impl Instance for Counting {
             return Err(PluginError::new(&self.name, Stage::Flush, "cannot flush"));
         }
         let tokens: Vec<u32> = self.changed.iter().copied().take(max_rows as usize).collect();
-        for number in &tokens {
+        let ends = !matches!(self.manner, Manner::NeverEnds);
+        for number in tokens.iter().filter(|_| ends) {
             self.changed.remove(number);
         }
         Ok(Table {

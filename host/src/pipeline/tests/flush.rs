@@ -32,7 +32,11 @@ struct Flushing {
 
 impl Flushing {
     fn new(runtime: &tokio::runtime::Runtime) -> Self {
-        let plugins = [LEADING, "second", "third"].map(|key| counter(key, key, Manner::Sound));
+        Self::with(Manner::Sound, runtime)
+    }
+
+    fn with(manner: Manner, runtime: &tokio::runtime::Runtime) -> Self {
+        let plugins = [LEADING, "second", "third"].map(|key| counter(key, key, manner.clone()));
         let mut shard = Shard::new(0, &plugins, ClockMode::Event, Sight::Visible).unwrap();
         shard.assign(0, 0, i64::MAX, now());
         let shared = shared(Setup { workers: 1, ..Setup::default() }, runtime.handle());
@@ -81,6 +85,18 @@ impl Flushing {
     }
 }
 
+/// Drains the first cell; gives how many rows that took, and whether there are more.
+fn drain(flushing: &mut Flushing) -> (usize, bool) {
+    let Shard { cells, tokens, gone, .. } = &mut flushing.shard;
+    let (mut rows, mut more) = (0, true);
+    while more && rows <= cells[0].known.len() {
+        let drained = cells[0].drain(tokens, gone, &flushing.shared.clock, now()).unwrap();
+        assert!(drained.rows > 0, "draining goes on");
+        (rows, more) = (rows + drained.rows, drained.more);
+    }
+    (rows, more)
+}
+
 fn now() -> Now {
     Now { wall_ms: BEGIN_MS, monotonic_ms: 1 }
 }
@@ -111,4 +127,23 @@ fn a_cell_that_changes_faster_than_the_writer_takes_it_leaves_room_for_the_other
         assert!(told.iter().filter(|told| *told == key).count() >= 4, "{key} in {told:?}");
     }
     assert!(!told.iter().any(|told| told.starts_with("position")), "{told:?}");
+}
+
+#[test]
+fn rows_that_nobody_needs_are_drained_and_not_written() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut flushing = Flushing::new(&runtime);
+    flushing.take(1_000);
+    assert_eq!(drain(&mut flushing), (1_000, false));
+    assert_eq!(flushing.flush(), ["second", "second"]);
+}
+
+#[test]
+fn rows_without_end_are_drained_once_and_end_the_instance_at_the_next_flush() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut flushing = Flushing::with(Manner::NeverEnds, &runtime);
+    flushing.take(1);
+    assert_eq!(drain(&mut flushing), (2, true));
+    flushing.flush();
+    assert!(!flushing.shard.cells[0].is_active());
 }

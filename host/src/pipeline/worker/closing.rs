@@ -12,7 +12,6 @@ use crossbeam_channel::Sender;
 
 use super::super::Shared;
 use super::super::cell_clock::Now;
-use super::super::flush::Left;
 use super::owned::Owned;
 
 /// How long the writer of a closed shard may take to end at least.
@@ -40,9 +39,7 @@ enum Awaits {
 }
 
 impl Closing {
-    pub(super) fn new(mut owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
-        // It takes nothing more: what it flushes from its first cell on is all.
-        owned.left = Left::Nothing;
+    pub(super) fn new(owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
         Self { shard: owned.shard.id, until, done, awaits: Awaits::Storing(Box::new(owned)) }
     }
 

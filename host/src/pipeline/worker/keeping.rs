@@ -107,7 +107,7 @@ impl Owned {
         let Some(renewal) = &mut renewals.current else {
             return self.begin_next(shared);
         };
-        match renewal.step(&mut self.shard, now) {
+        match renewal.step(&mut self.shard, &shared.clock, now) {
             Step::Busy => true,
             Step::Waiting => false,
             Step::Ended => {
@@ -140,7 +140,7 @@ impl Owned {
     pub(super) fn finish_renewal(&mut self, shared: &Shared, now: Now) {
         if let Some(renewals) = &mut self.renewals
             && let Some(renewal) = &mut renewals.current
-            && renewal.finish(&mut self.shard, now)
+            && renewal.finish(&mut self.shard, &shared.clock, now)
         {
             renewals.current = None;
             renewals.made += 1;

@@ -22,7 +22,6 @@ use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::Shared;
 use super::cell_clock::Now;
-use super::flush::Left;
 use super::lane::Lane;
 use super::rejections::DeadLetter;
 use super::route::Routed;
@@ -42,6 +41,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const RETRY_WAIT: Duration = Duration::from_millis(1);
 /// How long dead letters may take to find room at the end.
 const LETTERS_WITHIN: Duration = Duration::from_secs(1);
+/// For how long shards are flushed between two batches; each is flushed in one go.
+const FLUSH_FOR: Duration = Duration::from_millis(5);
 /// How many events are served before the timers are looked at again.
 const EVENTS_AT_ONCE: usize = 16;
 
@@ -161,7 +162,7 @@ impl Worker {
         self.unpark();
         self.hear();
         self.go_on_closing();
-        self.flush_due();
+        let flushing = self.flush_due();
         if self.finishing && self.has_finished() {
             return Step::Ended;
         }
@@ -170,7 +171,7 @@ impl Worker {
         if !took {
             self.answer_empty();
         }
-        match took || tried {
+        match took || tried || flushing {
             true => Step::Busy,
             false => Step::Idle(self.idle_for()),
         }
@@ -234,29 +235,40 @@ impl Worker {
         shards.any(|owned| owned.try_on(&self.shared, now))
     }
 
-    fn flush_due(&mut self) {
+    /// Flushes shards whose time has come, then those that can go on with their last flush, for as long as a batch may
+    /// wait; says whether some of the former are left.
+    fn flush_due(&mut self) -> bool {
         let at = self.shared.clock.monotonic();
-        let due = at >= self.next_flush;
-        if due {
+        let all_flushed = !self.shards.values().any(|owned| owned.due);
+        if at >= self.next_flush && all_flushed {
             // By the interval, not by now: what a batch took must not stretch every round.
             let interval = self.shared.tuning.flush_interval();
             self.next_flush = (self.next_flush + interval).max(at);
+            self.shards.values_mut().filter(|owned| owned.ready).for_each(|owned| owned.due = true);
         }
         let now = self.now();
-        for owned in self.shards.values_mut().filter(|owned| owned.ready) {
-            if due || (owned.left != Left::Nothing && owned.writer.has_room()) {
+        for due in [true, false] {
+            for owned in
+                self.shards.values_mut().filter(|owned| owned.due == due && (due || owned.can_go_on()))
+            {
                 let began = self.shared.clock.monotonic();
+                if began > at + FLUSH_FOR {
+                    break;
+                }
                 owned.flush(&self.shared, now);
                 let took = self.shared.clock.monotonic() - began;
                 self.shared.metrics.flush(took);
                 traces::record(|| Span::ended("flush", took).number("shard", owned.shard.id.into()));
-            }
-            owned.checkpoint(&self.shared, now);
-            owned.recover(&self.shared, now);
-            if due {
-                status::post(&self.shared, self.index, &owned.shard);
+                if std::mem::take(&mut owned.due) {
+                    status::post(&self.shared, self.index, &owned.shard);
+                }
             }
         }
+        for owned in self.shards.values_mut().filter(|owned| owned.ready) {
+            owned.checkpoint(&self.shared, now);
+            owned.recover(&self.shared, now);
+        }
+        self.shards.values().any(|owned| owned.due)
     }
 
     /// For how long there is nothing to do, if no event comes.

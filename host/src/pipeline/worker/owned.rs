@@ -27,6 +27,8 @@ pub(super) struct Owned {
     pub(super) task: tokio::task::JoinHandle<()>,
     /// Its checkpoints, or the news that there are none, are in its cells.
     pub(super) ready: bool,
+    /// Its rows are asked for.
+    pub(super) due: bool,
     /// What the last flush left.
     pub(super) left: Left,
     /// Its part in what is tried.
@@ -46,6 +48,7 @@ impl Owned {
             writer,
             task,
             ready: false,
+            due: false,
             left: Left::Nothing,
             trials: Vec::new(),
             renewals: None,
@@ -204,6 +207,11 @@ impl Owned {
         shared.board.checkpoint(status, now.monotonic_ms);
     }
 
+    /// Whether it has rows to hand over that the last flush left, and room for them.
+    pub(super) fn can_go_on(&self) -> bool {
+        self.left != Left::Nothing && self.writer.has_room()
+    }
+
     /// Hands changed rows to the writer, from where the last flush ended; says whether none are left.
     pub(super) fn flush(&mut self, shared: &Shared, now: Now) -> bool {
         self.left = flush::flush(&mut self.shard, &mut self.trials, &self.writer, shared, now, self.left);
@@ -244,6 +252,16 @@ impl Owned {
         }
     }
 
+    /// Whether every cell has handed over what it has to show after all that was taken; one without a clock has
+    /// nothing.
+    fn has_handed_over(&self) -> bool {
+        let handed = |cell: &Cell| {
+            let batches = cell.handed.as_ref().map(|handed| handed.moment.batches);
+            cell.clock.now_ms().is_none() || batches == Some(self.shard.batches)
+        };
+        self.left == Left::Nothing && self.shard.cells.iter().filter(|cell| !cell.apart).all(handed)
+    }
+
     /// Whether all that was counted is stored: in rows and, where they are taken, in checkpoints. What
     /// another process owns is not ours to store, and what is still put together from a former layout is there.
     pub(super) fn is_stored(&self, shared: &Shared) -> bool {
@@ -254,7 +272,7 @@ impl Owned {
         let saves = shared.checkpoint_interval.is_some();
         self.lost
             || !self.ready
-            || self.left == Left::Nothing
+            || self.has_handed_over()
                 && self.writer.is_idle()
                 && (!saves || self.shard.cells.iter().filter(|cell| cell.settled).all(saved))
     }

@@ -24,6 +24,8 @@ pub(in super::super) struct Trying {
     new: Option<CellId>,
     /// How far its state has been carried, while it is.
     carry: Option<Carry>,
+    /// How many rows it has given that nobody needs.
+    drained_rows: usize,
     /// Rows that wait to be compared.
     waiting: Waiting,
     pauses: Pauses,
@@ -41,7 +43,7 @@ impl Trying {
     pub(super) fn new(trial: Arc<Trial>, shard: u32) -> Self {
         trial.report(shard, Stage::Preparing);
         let (waiting, pauses) = (Waiting::default(), Pauses::default());
-        Self { trial, stage: Stage::Preparing, new: None, carry: None, waiting, pauses }
+        Self { trial, stage: Stage::Preparing, new: None, carry: None, drained_rows: 0, waiting, pauses }
     }
 
     /// Notes that the shard has taken a batch.
@@ -111,6 +113,7 @@ impl Trying {
         };
         match &mut self.carry {
             Some(_) => self.carry_on(shard, new),
+            None if shard.cells[new].apart => self.drain(shard, new, shared, now),
             None if shard.cells[new].lag.is_none() => {
                 self.reach(shard.id, Stage::InStep);
                 true
@@ -169,14 +172,9 @@ impl Trying {
             Carried::InStep => {
                 let bytes = carry.bytes;
                 from.giving = false;
+                to.apart = true;
                 self.carry = None;
-                if self.trial.compares {
-                    // Some of what was imported counts as changed in the new cell alone: let both give all rows.
-                    from.touch_all(&mut shard.tokens);
-                    to.touch_all(&mut shard.tokens);
-                }
                 self.trial.change(|reports| reports.carried_bytes += bytes);
-                self.reach(shard.id, Stage::InStep);
             }
             Carried::Lost => self.begin_again(shard),
             Carried::Refused(error) => {
@@ -191,6 +189,28 @@ impl Trying {
     fn begin_again(&mut self, shard: &mut Shard) {
         self.drop_new(shard);
         self.carry = None;
+    }
+
+    /// Has the new cell give what was imported, once: what changes meanwhile is for the flush.
+    fn drain(&mut self, shard: &mut Shard, new: usize, shared: &Shared, now: Now) -> bool {
+        let Shard { cells, tokens, gone, .. } = shard;
+        let cell = &mut cells[new];
+        let drained = cell.drain(tokens, gone, &shared.clock, now);
+        self.drained_rows += drained.map_or(0, |drained| drained.rows);
+        let more = drained.is_some_and(|drained| drained.more && self.drained_rows <= cell.known.len());
+        if more || !cell.is_active() {
+            return true;
+        }
+        cell.apart = false;
+        if self.trial.compares {
+            // Not all that has changed has changed in both cells: let both give all rows.
+            cell.touch_all(tokens);
+            if let Some(former) = self.former(shard) {
+                shard.cells[former].touch_all(&mut shard.tokens);
+            }
+        }
+        self.reach(shard.id, Stage::InStep);
+        true
     }
 
     /// Shows the new cell in the place of the former one.
@@ -257,6 +277,7 @@ impl Trying {
             shard.remove(new);
         }
         self.new = None;
+        self.drained_rows = 0;
     }
 
     /// Whether the rows of a cell are compared, and if so whether they are those of the new one.

@@ -44,6 +44,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const LIMIT: Duration = Duration::from_secs(60);
 /// Trades of a message of the state's.
 const ARRAY: usize = 25;
+/// What a batch may have to wait for.
+const STEPS: [(&str, &str); 3] = [
+    ("a step of a swap", "aggregator_plugin_swap_step_seconds"),
+    ("a flush of a shard", "aggregator_flush_seconds"),
+    ("a step of a checkpoint", "aggregator_checkpoint_step_seconds"),
+];
 
 /// What one swap came to.
 struct Swapped {
@@ -96,7 +102,10 @@ pub(crate) fn measure(options: &Options, broker: &Broker, shape: Shape, swaps: u
     let (began, swapped, before, after) = swapped;
     assert_exact(&oracle, &redis)?;
     print(shape, &seen, began, &swapped, [&before, &after]);
-    println!("  worker time of a step between two batches: {}", steps(&host.get("/metrics")?.body));
+    let metrics = host.get("/metrics")?.body;
+    for (what, histogram) in STEPS {
+        println!("  worker time of {what}: {}", steps(&metrics, histogram));
+    }
     let rolled_back = Instant::now();
     let name = if options.migrate { "hostile" } else { "sliding-window" };
     let answer = http::send("POST", host.port(), &format!("/plugins/{name}/rollback"), "", b"")?;
@@ -176,11 +185,11 @@ fn held(host: &Host) -> Result<Held> {
     Ok(Held { resident_bytes: process::resident_bytes(host.pid())?, descriptors })
 }
 
-/// In which buckets of the histogram of steps the 99th of a hundred and the longest lie.
-fn steps(page: &str) -> String {
-    const BUCKET: &str = "aggregator_plugin_swap_step_seconds_bucket{le=\"";
+/// In which buckets of a histogram of steps the 99th of a hundred and the longest lie.
+fn steps(page: &str, histogram: &str) -> String {
     let bucket = |line: &str| {
-        let (bound, count) = line.strip_prefix(BUCKET)?.split_once("\"} ")?;
+        let bucket = line.strip_prefix(histogram)?.strip_prefix("_bucket{le=\"")?;
+        let (bound, count) = bucket.split_once("\"} ")?;
         Some((bound.to_owned(), count.parse::<f64>().ok()?))
     };
     let buckets: Vec<(String, f64)> = page.lines().filter_map(bucket).collect();
