@@ -11,6 +11,7 @@ mod doctor;
 mod failure;
 mod inspect;
 mod languages;
+mod logs;
 mod manifest;
 mod new;
 pub mod on_engine;
@@ -60,6 +61,8 @@ enum Command {
     Deploy(remote::Deploy),
     /// Shows the plugins of a running host.
     List(remote::List),
+    /// Shows what a running host's log says about plugins.
+    Logs(logs::Logs),
     /// Has a running host go back to the version before.
     Rollback(remote::Rollback),
     /// Builds whenever a source file changes, and hands the component on.
@@ -104,6 +107,7 @@ pub fn run(author: Author, configure: impl FnOnce() -> Result<Config, Failure>) 
         }
         Command::Deploy(deploy) => say(output, &deploy.run(&configure()?)?),
         Command::List(list) => say(output, &list.run(&configure()?)?),
+        Command::Logs(logs) => logs.run(&configure()?, output),
         Command::Rollback(rollback) => say(output, &rollback.run(&configure()?)?),
         Command::Watch(watch) => watch.run(&configure()?, |step| say(output, step)),
         Command::Doctor(doctor) => {

@@ -65,7 +65,12 @@ pub(super) struct Answer(Value);
 pub(super) struct Listing(Value);
 
 impl Host {
-    fn client(&self, config: &Config) -> Result<Client, Failure> {
+    #[cfg(test)]
+    pub(super) fn of(url: &str) -> Self {
+        Self { host: Some(url.to_owned()), token_file: None }
+    }
+
+    pub(super) fn client(&self, config: &Config) -> Result<Client, Failure> {
         let url = self.host.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http.port));
         let token = match &self.token_file {
             Some(file) => Some(String::from_utf8_lossy(&workbench::read(file)?).trim().to_owned()),

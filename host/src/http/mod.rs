@@ -14,6 +14,7 @@
 //! | `GET /tokens?sort=trades\|last_trade\|token&limit=N` | tokens that are alive |
 //! | `GET /tokens/{address}` | all results of one token, as last flushed |
 //! | `GET /tap?of=trades\|results\|all&rate=N&token=ADDRESS` | live trades and results, as long as somebody listens |
+//! | `GET /logs?plugin=NAME&lines=N&follow=true` | what the log says about plugins |
 //! | `GET /partitions` | where each partition and each shard stands |
 //! | `GET /rejections` | the last rejected records, latest first |
 //! | `GET /plugins`, `GET /plugins/{name}`, `GET /plugins/{name}/config` | how plugins are |
@@ -33,6 +34,7 @@ mod body;
 mod connection;
 mod guard;
 mod health;
+mod logs;
 mod metrics;
 mod openapi;
 mod page;

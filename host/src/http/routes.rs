@@ -17,8 +17,8 @@ use super::guard::Guard;
 use super::openapi::Document;
 use super::plugins::DIGEST_HEADER;
 use super::{
-    State, guard, health, metrics, openapi, page, performance, plugins, positions, problem, shield, tap,
-    token, tokens,
+    State, guard, health, logs, metrics, openapi, page, performance, plugins, positions, problem, shield,
+    tap, token, tokens,
 };
 use crate::config;
 
@@ -54,6 +54,7 @@ pub(super) struct Route {
 const JSON: &str = "application/json";
 const HTML: &str = "text/html";
 const EVENTS: &str = "text/event-stream";
+const LINES: &str = "application/x-ndjson";
 const COMPONENT: &str = "application/wasm";
 const DIGEST: &[(&str, &str)] =
     &[(DIGEST_HEADER, "The component's SHA-256; where another one comes, nothing is done with it")];
@@ -219,7 +220,7 @@ fn results() -> Vec<Route> {
             ..read("/tokens/{address}", get(token::token), "All results of one token, as last flushed.")
         },
         Route {
-            gives: "application/x-ndjson",
+            gives: LINES,
             query: &[
                 ("of", "trades (default), results or all"),
                 ("rate", "how many lines a second at most, 1 to 100000; 100 where it is not given"),
@@ -239,6 +240,16 @@ fn plugin_reads() -> Vec<Route> {
     vec![
         read("/plugins", get(plugins::list), "How plugins are, and the trades left out for one of them."),
         Route { statuses: &[NO_PLUGIN], ..read("/plugins/{name}", get(plugins::one), "How one plugin is.") },
+        Route {
+            gives: LINES,
+            query: &[
+                ("plugin", "only about this plugin"),
+                ("lines", "how many of the last lines, 0 to 10000; 100 where it is not given"),
+                ("follow", "true: goes on with what is logged from now on"),
+            ],
+            statuses: &[(400, "A parameter is wrong"), FULL],
+            ..read("/logs", get(logs::logs), "What the log says about plugins.")
+        },
         Route {
             statuses: &[NO_PLUGIN],
             ..read("/plugins/{name}/config", get(plugins::config), "A plugin's configuration.")

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use crate::clock::WallClock;
 use crate::config::Partitioning;
 use crate::health::Health;
+use crate::log::{self, PluginLines};
 use crate::maintenance::Requests;
 use crate::members::Members;
 use crate::metrics::Metrics;
@@ -47,6 +48,7 @@ pub struct State {
     pub(super) sources: Arc<Board>,
     pub(super) rejections: Arc<Rejections>,
     pub(super) tap: Arc<Tap>,
+    pub(super) plugin_lines: Arc<PluginLines>,
     pub(super) store: Arc<Store>,
     pub(super) clock: Arc<WallClock>,
     /// How the results of the plugins look that run now.
@@ -123,6 +125,7 @@ impl State {
             sources: Arc::clone(&shared.source_board),
             rejections: Arc::clone(&shared.rejections),
             tap: Arc::clone(&shared.tap),
+            plugin_lines: log::plugin_lines(),
             store: Arc::clone(&shared.writing.store),
             clock: Arc::clone(&shared.clock),
             shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),

@@ -55,6 +55,7 @@ fn state() -> State {
     tap.end();
     State {
         tap: Arc::new(tap),
+        plugin_lines: Arc::default(),
         rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
         metrics,
         health: Arc::new(health),

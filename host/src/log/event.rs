@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use tracing::Event;
 use tracing::field::{Field, Visit};
 
 use crate::config::Level;
@@ -12,6 +13,9 @@ pub(super) const FATAL: &str = "fatal";
 
 /// The crate whose modules are components.
 pub(super) const CRATE: &str = env!("CARGO_CRATE_NAME");
+
+/// The field that says which plugin an event is about.
+const PLUGIN: &str = "plugin";
 
 /// The field that holds the words of an event.
 const MESSAGE: &str = "message";
@@ -62,6 +66,17 @@ pub(super) fn name(level: Level) -> &'static str {
 /// Cuts a text where it is too long for a line.
 pub(super) fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_TEXT)]
+}
+
+/// Which plugin an event is about; none where it is about none.
+pub(super) fn plugin(event: &Event<'_>) -> Option<String> {
+    event.metadata().fields().field(PLUGIN)?;
+    let mut plugin = None;
+    event.record(&mut Fields(|name: &str, value: Value<'_>| match value {
+        Value::Text(text) if name == PLUGIN => plugin = Some(text.to_owned()),
+        _ => {}
+    }));
+    plugin
 }
 
 /// Picks out what is not a field of the line: the message and the mark of a fatal error.

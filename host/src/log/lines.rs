@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 
 use super::event::{self, Head, Words};
+use super::plugin_lines::PluginLines;
 use super::repeats::{Repeats, Thing};
 use super::{json, text};
 use crate::config::Level;
@@ -32,6 +33,7 @@ pub(super) struct Lines<W> {
     form: Form,
     now_ms: fn() -> i64,
     repeats: Arc<Repeats>,
+    plugins: Arc<PluginLines>,
     out: W,
 }
 
@@ -39,7 +41,12 @@ impl<W> Lines<W> {
     /// Lines of at least this level, with timestamps of the clock that is handed in. What `repeats` holds back
     /// is written by whoever looks after it.
     pub(super) fn new(level: Level, form: Form, now_ms: fn() -> i64, repeats: Arc<Repeats>, out: W) -> Self {
-        Self { level, form, now_ms, repeats, out }
+        Self { level, form, now_ms, repeats, plugins: Arc::default(), out }
+    }
+
+    /// The same; lines about plugins are told there, too.
+    pub(super) fn telling(self, plugins: Arc<PluginLines>) -> Self {
+        Self { plugins, ..self }
     }
 
     /// Whether events of this kind are written; of those that may be fatal some are not.
@@ -122,6 +129,10 @@ where
         let Some(mut line) = passed else {
             return;
         };
+        if let Some(plugin) = event::plugin(event) {
+            let json = if let Form::Json = self.form { line.clone() } else { json::line(&head, event) };
+            self.plugins.note(plugin, json);
+        }
         line.push('\n');
         // Whoever logs can do nothing about a failure; the outlet counts its lost lines.
         self.out.make_writer().write_all(line.as_bytes()).ok();

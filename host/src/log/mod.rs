@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! event ──> Lines (filter, form, repeats) ──> Outlet (bounded queue) ──> one thread ──> standard output
+//!                                        └──> PluginLines (what is about plugins) ──> HTTP
 //! ```
 //!
 //! Invariant: whoever logs neither waits for standard output nor learns of its faults; a line that
@@ -15,6 +16,7 @@ mod event;
 mod json;
 mod lines;
 mod outlet;
+mod plugin_lines;
 mod repeats;
 mod text;
 
@@ -22,7 +24,7 @@ mod text;
 mod tests;
 
 use std::io::{self, IsTerminal};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -31,6 +33,7 @@ use crate::clock;
 use crate::config::{Format, Log};
 use lines::{Form, Lines};
 pub use outlet::Handle;
+pub use plugin_lines::{PluginLine, PluginLines};
 use repeats::Repeats;
 
 /// Why the log could not be installed.
@@ -46,10 +49,17 @@ pub enum InitError {
 
 /// The installed log; there is one in a process.
 static INSTALLED: OnceLock<outlet::View> = OnceLock::new();
+/// What it says about plugins.
+static PLUGIN_LINES: LazyLock<Arc<PluginLines>> = LazyLock::new(Arc::default);
 
 /// Gives the number of lines that could not be written so far.
 pub fn lost_lines() -> u64 {
     INSTALLED.get().map_or(0, outlet::View::lost_lines)
+}
+
+/// What the log says about plugins.
+pub fn plugin_lines() -> Arc<PluginLines> {
+    Arc::clone(&PLUGIN_LINES)
 }
 
 /// Waits until the lines so far are written, for one who ends the process at once.
@@ -73,7 +83,7 @@ pub fn init(log: &Log) -> Result<Handle, InitError> {
     let repeats = Arc::new(Repeats::new(form));
     let (outlet, handle) = outlet::open(io::stdout(), Arc::clone(&repeats)).map_err(InitError::Thread)?;
     INSTALLED.get_or_init(|| handle.view());
-    let lines = Lines::new(log.level, form, clock::system_ms, repeats, outlet);
+    let lines = Lines::new(log.level, form, clock::system_ms, repeats, outlet).telling(plugin_lines());
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
         .map_err(InitError::Installed)?;
     Ok(handle)

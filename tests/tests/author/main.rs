@@ -8,5 +8,6 @@ mod checks;
 mod desk;
 mod journey;
 mod languages;
+mod logs;
 mod remote;
 mod tap;

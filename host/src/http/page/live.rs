@@ -56,16 +56,23 @@ impl Streams {
         self.ending.send_replace(true);
     }
 
+    /// Takes one of the places, and gives what resolves when the service ends.
+    pub(in crate::http) fn place(
+        &self,
+    ) -> Result<(OwnedSemaphorePermit, impl Future<Output = ()> + Send + use<>), Problem> {
+        let full = |_| Problem::unavailable("too many pages are open", "close some, or read the other paths");
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(full)?;
+        let mut ending = self.ending.subscribe();
+        // An error means that the sender is gone, and with it the service.
+        Ok((place, async move { drop(ending.wait_for(|ended| *ended).await) }))
+    }
+
     /// Sends what changes of a page until the service or the client ends.
     fn open<F: Future<Output = Parts> + Send + 'static>(
         &self,
         draw: impl Fn() -> F + Send + 'static,
     ) -> Result<Response, Problem> {
-        let full = |_| Problem::unavailable("too many pages are open", "close some, or read the other paths");
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(full)?;
-        let mut ending = self.ending.subscribe();
-        // An error means that the sender is gone, and with it the service.
-        let ended = async move { drop(ending.wait_for(|ended| *ended).await) };
+        let (place, ended) = self.place()?;
         let events = events(place, self.program.clone(), draw);
         Ok(Sse::new(events.take_until(Box::pin(ended))).into_response())
     }
