@@ -31,7 +31,6 @@ use crate::plugin::catalog::{Lineup, Running};
 use crate::plugin::directory::{Directory, Watcher};
 use crate::plugin::workshop::Workshop;
 use crate::plugin::{Candidate, Loader};
-use crate::results::Ancestor;
 use crate::sampling;
 use crate::store::Store;
 use crate::swap::{self, Conductor, Records};
@@ -120,7 +119,7 @@ impl App {
             Partitioning::Shuffle | Partitioning::ByToken => Arc::new(rejections),
         };
         let writing = writing(&config, store, metrics, health)?;
-        let shared = Arc::new(shared(&config, plugins.running, workers, rejections, writing, &runtime)?);
+        let shared = Arc::new(shared(&config, plugins.running, workers, rejections, writing, &runtime));
         let pipeline = Pipeline::start(Arc::clone(&shared)).map_err(internal)?;
         let directory = Directory::new(&config.plugins);
         let conductor = match plugins.loading {
@@ -305,16 +304,9 @@ fn shared(
     rejections: Arc<Rejections>,
     writing: Arc<WriterContext>,
     runtime: &Runtime,
-) -> Result<Shared, AppError> {
+) -> Shared {
     let pipeline = &config.pipeline;
-    let ancestor = match (&config.kafka.output_topic, plugins.iter().find(|p| p.result_key() == "aggregates"))
-    {
-        (Some(_), Some(plugin)) => Some(Ancestor::new(&plugin.schema).map_err(|error| {
-            AppError::Config(format!("KAFKA_OUTPUT_TOPIC needs the fields of the default plugin: {error}"))
-        })?),
-        _ => None,
-    };
-    Ok(Shared::new(Parts {
+    Shared::new(Parts {
         layout: Layout { partitioning: pipeline.partitioning, shards: pipeline.shards, workers },
         plugins,
         limits: trade::Limits {
@@ -325,7 +317,7 @@ fn shared(
         rules: FlushRules {
             encoding: config.output.encoding,
             clock: pipeline.clock,
-            ancestor,
+            messages: config.kafka.output_topic.is_some(),
             trim: pipeline.checkpoint_interval.is_none(),
         },
         tuning: Arc::new(Tuning::new(pipeline.flush_interval)),
@@ -336,7 +328,7 @@ fn shared(
         revoke_deadline: WRITE_WITHIN,
         checkpoint_interval: pipeline.checkpoint_interval,
         layout_name: layout::own(config, &Topics::default()).name().into(),
-    }))
+    })
 }
 
 fn names(plugins: &[Running]) -> Vec<&str> {

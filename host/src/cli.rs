@@ -130,7 +130,8 @@ fn load_plugins(config: &Config) -> Result<Lineup, AppError> {
 }
 
 fn loader(config: &Config) -> Result<Loader, AppError> {
-    Loader::new(&config.plugins, None).map_err(|error| AppError::Internal(error.to_string()))
+    let loader = Loader::new(&config.plugins, None).map_err(|error| AppError::Internal(error.to_string()))?;
+    Ok(loader.for_messages(config.kafka.output_topic.is_some()))
 }
 
 fn load_with(loader: Loader, config: &Config) -> Result<Lineup, AppError> {

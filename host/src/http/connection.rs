@@ -4,7 +4,7 @@
 //! level lower and covers more: a client has [`PATIENCE`] from the last byte of an answer (or from the
 //! accept) until its next request is there and is being answered, and as long to take in what is
 //! written. Sending a request byte by byte does not extend it; keep-alive ends after it. Only who may
-//! change something is granted more, for one request, through the connection's [`Peer`].
+//! change something is granted more, until one request is answered, through the connection's [`Peer`].
 //!
 //! With all places taken, the connection that has got nothing for longest gives its place to the next
 //! one: so clients that hold theirs for nothing do not keep others out.
@@ -112,10 +112,38 @@ impl Listener for GuardedListener {
     }
 }
 
-/// Time beyond a connection's patience, for the request under way; in milliseconds, shared by the
-/// connection and whoever answers.
-#[derive(Debug, Clone, Default)]
-struct Grant(Arc<AtomicU64>);
+/// Until when the request under way may take, beyond the connection's patience; shared by the connection
+/// and whoever answers.
+#[derive(Debug, Clone)]
+struct Grant {
+    /// In milliseconds since the listener began; 0: nothing is granted.
+    until_ms: Arc<AtomicU64>,
+    began: Instant,
+    patience: Duration,
+}
+
+impl Grant {
+    fn none(began: Instant, patience: Duration) -> Self {
+        Self { until_ms: Arc::default(), began, patience }
+    }
+
+    /// What is left of it; none where nothing is granted.
+    fn left(&self) -> Option<Duration> {
+        let until_ms = self.until_ms.load(Ordering::Relaxed);
+        let left = Duration::from_millis(until_ms).saturating_sub(self.began.elapsed());
+        (until_ms > 0).then_some(left)
+    }
+}
+
+/// Time that was granted to a request; given back when this is dropped.
+#[must_use = "what is granted is given back at the drop"]
+pub(super) struct Granted(Arc<AtomicU64>);
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -125,9 +153,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Lets the request under way take so much longer than the connection's patience.
-    pub(super) fn grant(&self, longer: Duration) {
-        self.grant.0.store(longer.as_millis() as u64, Ordering::Relaxed);
+    /// Lets the request under way take so much longer than the connection's patience, whatever is written
+    /// meanwhile: a client may be told to go on with its body.
+    pub(super) fn grant(&self, longer: Duration) -> Granted {
+        let until = self.grant.began.elapsed() + self.grant.patience + longer;
+        self.grant.until_ms.store(until.as_millis() as u64, Ordering::Relaxed);
+        Granted(Arc::clone(&self.grant.until_ms))
     }
 }
 
@@ -170,14 +201,14 @@ impl<S> Guarded<S> {
             served_ms,
             is_cut: false,
             cut: Some(cut),
-            grant: Grant::default(),
+            grant: Grant::none(began, patience),
             _permit: permit,
         }
     }
 
-    /// Notes that bytes of an answer have left.
+    /// Notes that bytes have left: of an answer, or of the word to go on with a body. So it says nothing of
+    /// what is granted.
     fn extend(&mut self) {
-        self.grant.0.store(0, Ordering::Relaxed);
         self.deadline.as_mut().reset(Instant::now() + self.patience);
         self.served_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
@@ -193,12 +224,17 @@ impl<S> Guarded<S> {
         if self.is_cut {
             return Poll::Ready(io::ErrorKind::ConnectionAborted.into());
         }
-        ready!(self.deadline.as_mut().poll(cx));
-        let granted_ms = self.grant.0.swap(0, Ordering::Relaxed);
-        if granted_ms == 0 {
-            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        let left = self.grant.left();
+        let without_grant = Instant::now() + self.patience;
+        if left.is_none() && self.deadline.deadline() > without_grant {
+            // The grant was used and is given back, so what remains of it is over.
+            self.deadline.as_mut().reset(without_grant);
         }
-        self.deadline.as_mut().reset(Instant::now() + Duration::from_millis(granted_ms));
+        ready!(self.deadline.as_mut().poll(cx));
+        let Some(left) = left.filter(|left| !left.is_zero()) else {
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        };
+        self.deadline.as_mut().reset(Instant::now() + left);
         self.deadline.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 }
@@ -258,17 +294,26 @@ mod tests {
     use std::net::TcpStream as Client;
 
     use axum::Router;
-    use axum::routing::get;
+    use axum::body::Bytes;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::{get, put};
+    use prometheus::IntCounter;
 
+    use super::super::guard::{Guard, guard};
     use super::*;
 
-    /// Serves `ok` under these limits for as long as the runtime lives.
+    /// Serves `ok`, and behind the guard takes a body, under these limits for as long as the runtime lives.
     fn served(connections: usize, patience: Duration) -> (tokio::runtime::Runtime, SocketAddr) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let guarded = GuardedListener::with_limits(listener, connections, patience);
-        let routes = Router::new().route("/", get(|| async { "ok" }));
+        let guarding = Guard::new(None, IntCounter::new("refused_total", "help").unwrap());
+        let taking = put(|_body: Bytes| async { "taken" });
+        let routes = Router::new()
+            .route("/", get(|| async { "ok" }))
+            .route("/body", taking.route_layer(from_fn_with_state(guarding, guard)))
+            .into_make_service_with_connect_info::<Peer>();
         runtime.spawn(async move { axum::serve(guarded, routes).await });
         (runtime, address)
     }
@@ -313,5 +358,37 @@ mod tests {
         quiet.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         assert!(matches!(quiet.read(&mut [0; 1]), Ok(0) | Err(_)), "the quiet one was cut off");
         assert!(ask(&mut good));
+    }
+
+    /// Reads up to and with these words.
+    fn read_until(client: &mut Client, words: &str) {
+        let (mut answer, mut more) = (Vec::new(), [0; 512]);
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        while !String::from_utf8_lossy(&answer).contains(words) {
+            let read = client.read(&mut more).unwrap();
+            assert_ne!(read, 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&more[..read]);
+        }
+    }
+
+    #[test]
+    fn a_body_that_was_asked_for_may_take_what_the_guard_grants_and_the_answer_ends_the_grant() {
+        let patience = Duration::from_millis(500);
+        let (_runtime, address) = served(4, patience);
+        let mut client = Client::connect(address).unwrap();
+        let head = "PUT /body HTTP/1.1\r\nhost: [::1]\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+        client.write_all(head.as_bytes()).unwrap();
+        read_until(&mut client, "100 Continue\r\n\r\n");
+        for piece in ["sl", "ow"] {
+            // Longer than the patience, and nothing comes: neither an answer nor the end.
+            client.set_read_timeout(Some(patience * 2)).unwrap();
+            let waited = client.read(&mut [0; 1]).unwrap_err();
+            assert_eq!(waited.kind(), io::ErrorKind::WouldBlock);
+            client.write_all(piece.as_bytes()).unwrap();
+        }
+        read_until(&mut client, "taken");
+        // The connection stays for another request, but not for as long as the grant would have let it.
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "the connection was not closed in time");
     }
 }

@@ -21,7 +21,7 @@ use super::connection::Peer;
 use super::problem::Problem;
 use crate::config::Secret;
 
-/// How much longer than others a request may keep its connection once it is let in.
+/// How much longer than others a request may keep its connection once it is let in, until it is answered.
 const LONGER: Duration = Duration::from_secs(110);
 /// How often refused requests are told at most.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -92,10 +92,11 @@ pub(super) async fn guard(Extract(guard): Extract<Arc<Guard>>, request: Request,
         guard.refuse(peer.address, &method, &path, response.status());
         return response;
     }
-    peer.grant(LONGER);
+    let granted = peer.grant(LONGER);
     let mut audit = Audit { method, path, peer: peer.address, status: None };
     let response = next.run(request).await;
     audit.status = Some(response.status());
+    drop(granted);
     response
 }
 

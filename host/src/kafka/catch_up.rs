@@ -24,7 +24,7 @@ use super::context::{Context, positions, serve};
 use super::native::{OTHER_TOPIC, PartitionQueue};
 use super::offsets::StartRules;
 use super::partition::{Begin, Look, Partition, ProgressRules};
-use crate::config::Kafka;
+use crate::config::{Kafka, StartFrom};
 use crate::pipeline::Intake;
 use crate::pipeline::catch_up::{DemandId, Want, Wanted};
 
@@ -60,6 +60,7 @@ impl CatchUp {
                 runs: BTreeMap::new(),
                 begun: BTreeMap::new(),
                 failed_at: None,
+                behind_log: BTreeSet::new(),
             };
             reader.run();
         };
@@ -94,6 +95,8 @@ struct CatchUpReader {
     begun: BTreeMap<(DemandId, i32), i64>,
     /// When the broker last refused something.
     failed_at: Option<Instant>,
+    /// Partitions whose next record is gone: reading goes on where the log begins.
+    behind_log: BTreeSet<i32>,
 }
 
 /// A partition that is being read.
@@ -172,7 +175,11 @@ impl CatchUpReader {
         }
         let consumer = self.consumer()?;
         let span = self.start.span(&consumer, partition, ASK_WITHIN)?;
-        let from = span.start.max(not_before);
+        let from = match self.start.start_from {
+            // What is newest by now was nothing to a cell that began before.
+            StartFrom::Latest if not_before >= 0 => not_before.max(span.low),
+            _ => span.start.max(not_before),
+        };
         self.begun.insert((id, partition), from);
         self.intake.begin(id, partition, from);
         Ok(from)
@@ -249,10 +256,10 @@ impl CatchUpReader {
         for (id, code, words) in failed {
             self.partition_failed(id, code, &words);
         }
+        self.go_on_at_log_start();
         busy
     }
 
-    /// Goes on where the log still is; what was deleted is counted.
     fn partition_failed(&mut self, id: i32, code: Code, words: &str) {
         if code == OTHER_TOPIC {
             // The other reader ends the term for that.
@@ -261,16 +268,35 @@ impl CatchUpReader {
         tracing::warn!(partition = id, reason = %words, "Partition cannot be read again");
         let out_of_range = code == Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
             || code == Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
-        let Some(run) = self.runs.get(&id).filter(|_| out_of_range) else {
+        if out_of_range {
+            self.behind_log.insert(id);
+        }
+    }
+
+    /// Goes on where the log still is, as soon as what was read before is taken: a lane that ends takes with it what
+    /// waits there. What was deleted is counted.
+    fn go_on_at_log_start(&mut self) {
+        if self.failed_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
-        };
-        let (first, serves) = (run.partition.next, run.serves.clone());
-        let moved = self.begin_at_log_start(id, first);
-        self.failed_at = moved.is_err().then(Instant::now);
-        match (moved, self.runs.get_mut(&id)) {
-            (Ok(()), Some(run)) => run.serves = serves,
-            (Ok(()), None) => {}
-            (Err(error), _) => tracing::warn!(partition = id, %error, "Log start not found"),
+        }
+        for id in std::mem::take(&mut self.behind_log) {
+            let Some(run) = self.runs.get(&id) else {
+                continue;
+            };
+            if !run.partition.is_taken() {
+                self.behind_log.insert(id);
+                continue;
+            }
+            let (first, serves) = (run.partition.next, run.serves.clone());
+            match (self.begin_at_log_start(id, first), self.runs.get_mut(&id)) {
+                (Ok(()), Some(run)) => run.serves = serves,
+                (Ok(()), None) => {}
+                (Err(error), _) => {
+                    tracing::warn!(partition = id, %error, "Log start not found; trying on");
+                    self.failed_at = Some(Instant::now());
+                    self.behind_log.insert(id);
+                }
+            }
         }
     }
 

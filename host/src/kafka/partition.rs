@@ -148,6 +148,11 @@ impl<Q: Queue> Partition<Q> {
         partition
     }
 
+    /// Whether everything that was read is taken.
+    pub(super) fn is_taken(&self) -> bool {
+        self.held.is_empty() && self.lane.is_empty()
+    }
+
     /// What is read here was or will be read by another one, too; the trace of a batch is that one's.
     pub(super) fn read_again(&mut self) {
         self.again = true;

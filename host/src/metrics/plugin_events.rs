@@ -10,7 +10,7 @@ use prometheus::{Histogram, IntCounterVec, Opts};
 use serde::Serialize;
 
 use super::Maker;
-use crate::plugin::{Stage, same_name};
+use crate::plugin::{Stage, canonical, same_name};
 
 /// Counters by plugin.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl PluginEvents {
         }
         self.quarantined.with_label_values(&[plugin]);
         for result in ["swapped", "refused", "rolled_back"] {
-            self.swaps.with_label_values(&[plugin, result]);
+            self.swaps.with_label_values(&[&*canonical(plugin), result]);
         }
     }
 

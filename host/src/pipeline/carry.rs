@@ -6,11 +6,13 @@
 //! this shard's. Invariant: while state is carried, no checkpoint of the giving cell is taken, so that it forgets
 //! no removal and no number becomes another token's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cell::Cell;
-use super::cell_clock::Now;
+use super::cell_clock::{CellClock, Now};
+use super::quarantine::Spot;
 use super::tokens::Tokens;
 use crate::clock::WallClock;
 use crate::plugin::{PluginError, Stage};
@@ -21,7 +23,7 @@ const DRAIN_FOR: Duration = Duration::from_millis(5);
 /// of its first rows takes long.
 const DRAINED_ROWS: u32 = 16;
 /// How many bytes a page has, about: as much as a worker may spend between two batches.
-const PAGE_BYTES: u32 = 256 << 10;
+const PAGE_BYTES: u32 = 64 << 10;
 /// From this round on pages grow, so that rounds end however much changes meanwhile.
 const PATIENT_ROUNDS: u32 = 8;
 /// The longest page: what an instance may hand to the host at once.
@@ -30,6 +32,9 @@ const MOST_PAGE_BYTES: u32 = 32 << 20;
 /// How far an export has come.
 #[derive(Debug)]
 pub(super) struct Carry {
+    /// The giving cell's clock and vector when it began: what it has taken by then the other never takes.
+    clock: CellClock,
+    quarantined: BTreeSet<Spot>,
     since: u64,
     cursor: u64,
     generation: u64,
@@ -53,8 +58,24 @@ pub(super) enum Carried {
 }
 
 impl Carry {
-    pub(super) fn new() -> Self {
-        Self { since: 0, cursor: 0, generation: 0, page_bytes: PAGE_BYTES, rounds: 0, bytes: 0 }
+    pub(super) fn new(from: &Cell) -> Self {
+        Self {
+            clock: from.clock.clone(),
+            quarantined: from.recovery.quarantined.clone(),
+            since: 0,
+            cursor: 0,
+            generation: 0,
+            page_bytes: PAGE_BYTES,
+            rounds: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Has the taking cell begin where the giving one stands, and drained apart until both are of one moment.
+    pub(super) fn begin(&self, to: &mut Cell) {
+        to.clock = self.clock.clone();
+        to.recovery.quarantined.clone_from(&self.quarantined);
+        to.apart = true;
     }
 
     /// Carries one page.
@@ -118,8 +139,7 @@ impl Cell {
         let clock_ms = self.clock.advance(now)?;
         let until = clock.monotonic() + DRAIN_FOR;
         let mut drained = Drained { rows: 0, more: true };
-        // One that says for ever that there are more is ended by the flush that follows.
-        while drained.more && drained.rows <= self.known.len() && clock.monotonic() < until {
+        while drained.more && clock.monotonic() < until {
             let table = self.flush(clock_ms, DRAINED_ROWS, tokens)?;
             gone.extend(table.forgotten.iter().filter_map(|&number| self.forgotten(number, false, tokens)));
             drained = Drained { rows: drained.rows + table.tokens.len(), more: table.more };

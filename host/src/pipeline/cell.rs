@@ -14,7 +14,9 @@ use super::catch_up::Lag;
 use super::cell_clock::{CellClock, Now};
 use super::checkpoint::Job;
 use super::cost::Cost;
+use super::due::Due;
 use super::flush::Handed;
+use super::kept::Columns;
 use super::moved::Moved;
 use super::page::StatePage;
 use super::recovery::Recovery;
@@ -25,31 +27,6 @@ use crate::plugin::catalog::Running;
 use crate::plugin::contract::{Batch, EntriesParam, NewToken, Page, RemovalsParam, Table, TextColumnParam};
 use crate::plugin::{Instance, PluginError, Stage};
 use crate::trade::Texts;
-
-/// The rows of a share as column slices; `numbers` are the shard's token numbers.
-#[derive(Debug)]
-pub struct Columns<'a> {
-    /// The distinct tokens, each with its number of rows.
-    pub tokens: &'a [(u32, u32)],
-    /// The token of each row.
-    pub numbers: &'a [u32],
-    /// Event times.
-    pub times_ms: &'a [i64],
-    /// Sides.
-    pub sides: &'a [u8],
-    /// Billionths of the chain's coin.
-    pub natives: &'a [i64],
-    /// Token amounts.
-    pub amounts: &'a [f64],
-    /// Prices in USD.
-    pub prices: &'a [f64],
-    /// Wallet addresses.
-    pub wallets: &'a Texts,
-    /// Wallet hashes.
-    pub wallet_hashes: &'a [u64],
-    /// Transaction hashes.
-    pub tx_hashes: &'a Texts,
-}
 
 /// Whether the rows of a cell are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +100,8 @@ pub struct Cell {
     pub(super) written: Vec<Written>,
     /// Up to when all its rows were handed over; none since all of them counted as changed.
     pub(super) handed: Option<Handed>,
+    /// The rows that it can have left to give.
+    pub(super) due: Due,
     /// By token number.
     pub(super) known: Vec<Knowledge>,
     /// Numbers that are [`Knowledge::Parting`], or were until the token came back.
@@ -157,6 +136,7 @@ impl Cell {
             instance: Some(instance),
             written: Vec::new(),
             handed: None,
+            due: Due::default(),
             known: Vec::new(),
             parting: Vec::new(),
         }
@@ -281,6 +261,7 @@ impl Cell {
             wallet_hashes: columns.wallet_hashes,
             tx_hashes: text_column(columns.tx_hashes),
         };
+        self.due.changed(columns.tokens.len());
         let began = Instant::now();
         let processed = instance.process(batch);
         self.cost.processed(columns.numbers.len(), began);
@@ -350,19 +331,22 @@ impl Cell {
         }
     }
 
-    /// Gives changed rows at T, checked against the schema; none while T is unknown.
+    /// Gives changed rows at T, checked against the schema. Ends an instance that gives more than can have changed.
     pub fn flush(&mut self, clock_ms: i64, max_rows: u32, tokens: &mut Tokens) -> Option<Table> {
         let instance = self.instance.as_mut()?;
+        self.due.asked(clock_ms, self.known.len());
         let began = Instant::now();
         let flushed = instance.flush(clock_ms, max_rows);
         self.cost.flushed(flushed.as_ref().map_or(0, |table| table.tokens.len()), began);
         let flushed = flushed.and_then(|table| {
+            let enough = self.due.gave(table.tokens.len(), table.more);
             let unknown = |number: &&u32| self.known.get(**number as usize) != Some(&Knowledge::Known);
             let words = match self.running.schema.check(&table) {
                 Err(error) => error.to_string(),
                 Ok(()) if table.tokens.len() > max_rows as usize => {
                     format!("more than {max_rows} rows")
                 }
+                Ok(()) if !enough => format!("more rows than its {} tokens", self.known.len()),
                 Ok(()) => match table.tokens.iter().chain(&table.forgotten).find(unknown) {
                     Some(number) => format!("token number {number} was never given to it"),
                     None => return Ok(table),
@@ -377,6 +361,7 @@ impl Cell {
     pub fn touch_all(&mut self, tokens: &mut Tokens) {
         self.written.clear();
         self.handed = None;
+        self.due.changed(self.known.len());
         let touched = self.instance.as_mut().map_or(Ok(()), |instance| instance.touch(None));
         if let Err(error) = touched {
             self.fail(error, tokens);

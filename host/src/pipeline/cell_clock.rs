@@ -159,7 +159,10 @@ impl CellClock {
         let next = known.map_or(next, |known| known.next.min(end).max(next));
         let saved = PartitionMark { progress: Progress::Behind, absent: false, ..known.unwrap_or_default() };
         self.marks.insert(partition, PartitionMark { next, ..saved });
-        self.begun.insert(partition, next);
+        if known.is_none() {
+            // Where one from a checkpoint began is long ago.
+            self.begun.insert(partition, next);
+        }
         if let Some(sources) = &mut self.sources {
             sources.unsettle();
         }

@@ -38,7 +38,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { page_bytes: 1 << 20, slack_bytes: 1 << 20, parts: 64, removals: 100_000 }
+        Self { page_bytes: 256 << 10, slack_bytes: 1 << 20, parts: 64, removals: 100_000 }
     }
 }
 
@@ -198,9 +198,13 @@ impl Job {
         &self.stored.vector
     }
 
-    /// Whether nothing was taken since the stored checkpoint.
-    pub(super) fn covers(&self, cell: &Cell) -> bool {
-        self.since > 0 && self.stored.vector == cell.clock.vector().collect::<Vec<_>>()
+    /// Whether nothing was taken since the stored checkpoint, nor decoded of the partitions that the cell takes.
+    pub(super) fn covers(&self, cell: &Cell, decoded: &[(i32, i64)]) -> bool {
+        let known = |partition: &i32| cell.clock.next(*partition).is_some();
+        let mut decoded = decoded.iter().filter(|(partition, _)| known(partition));
+        self.since > 0
+            && self.stored.vector == cell.clock.vector().collect::<Vec<_>>()
+            && decoded.all(|(partition, next)| self.decoded.get(partition) >= Some(next))
     }
 
     /// The store has lost what was written: the next checkpoint holds everything. Returns the removals
@@ -265,7 +269,7 @@ fn millis(duration: Duration) -> u64 {
 /// must have room. None where nothing is to be written.
 pub(super) fn step(cell: &mut Cell, tokens: &mut Tokens, now: &Circumstances<'_>) -> Option<Piece> {
     if !cell.job.is_under_way() {
-        if !cell.is_active() || !cell.clock.is_known() || cell.job.covers(cell) {
+        if !cell.is_active() || !cell.clock.is_known() || cell.job.covers(cell, &(now.decoded)()) {
             cell.job.due_ms = now.now_ms + millis(now.interval);
             return None;
         }

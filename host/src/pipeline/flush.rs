@@ -4,6 +4,7 @@
 //! room for them, so that a store that is away lets changes coalesce in the plugins and nowhere else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shared;
 use super::audit;
@@ -17,14 +18,11 @@ use super::writer::{Outgoing, WriterHandle};
 use crate::config::{ClockMode, Encoding};
 use crate::plugin::catalog::Running;
 use crate::plugin::contract::Table;
-use crate::plugin::{PluginError, Stage};
-use crate::results::{Ancestor, Message};
+use crate::results::{LEADING_KEY, Message};
 use crate::store::{Chunk, Row};
 
 /// The most rows in a chunk.
 pub(super) const CHUNK_ROWS: u32 = 256;
-/// The result key whose rows carry `last_update` and the active list.
-pub(super) const LEADING_KEY: &str = "aggregates";
 /// How long a cell that starts from a checkpoint may be withheld after its first batch.
 const WITHHELD_AT_MOST_MS: u64 = 30_000;
 /// How long a key outlives its plugin's horizon.
@@ -36,8 +34,8 @@ pub struct FlushRules {
     pub encoding: Encoding,
     /// The clock decides about time to live.
     pub clock: ClockMode,
-    /// Writes the messages of the Kafka output, where it is on.
-    pub ancestor: Option<Ancestor>,
+    /// Whether rows become messages of the Kafka output, too.
+    pub messages: bool,
     /// Whether removals are never exported (no checkpoints), so that plugins may forget them at once.
     pub trim: bool,
 }
@@ -49,7 +47,7 @@ pub(super) enum Left {
     /// Every cell has handed over what had changed.
     #[default]
     Nothing,
-    /// The writer was full at this cell, which had given so many rows.
+    /// The writer was full, or the time was up, at this cell, which had given so many rows.
     Rows(CellId, usize),
     /// What travels behind the rows waits for room.
     Rest,
@@ -62,13 +60,15 @@ pub(super) struct Handed {
     vector: Vec<(i32, i64)>,
 }
 
-/// Hands the changed rows of all cells to the shard's writer, as far as that has room.
+/// Hands the changed rows of all cells to the shard's writer, as far as that has room and until some time by the
+/// monotonic clock; at least one table.
 pub(super) fn flush(
     shard: &mut Shard,
     trials: &mut [Trying],
     writer: &WriterHandle,
     shared: &Shared,
     now: Now,
+    until: Duration,
     left: Left,
 ) -> Left {
     writer.pay_removals(shard);
@@ -81,7 +81,8 @@ pub(super) fn flush(
     };
     let Shard { id, tokens, cells, batches, gone, sample, lineage, .. } = shard;
     let (of, batches) = ((*id, *lineage), *batches);
-    let mut round = Round { of, batches, tokens, gone, sample, trials, writer, shared, now };
+    let mut round =
+        Round { of, batches, tokens, gone, sample, trials, writer, shared, now, until, gave: false };
     let mut left = Left::Rest;
     for cell in cells.iter_mut().skip(first).filter(|cell| !cell.apart) {
         if let Some(given) = round.flush(cell, std::mem::take(&mut given)) {
@@ -111,11 +112,14 @@ struct Round<'a> {
     writer: &'a WriterHandle,
     shared: &'a Shared,
     now: Now,
+    until: Duration,
+    /// A table was handed over.
+    gave: bool,
 }
 
 impl Round<'_> {
     /// Hands over what has changed in a cell that has given some rows before; gives how many those are now, if
-    /// the writer has no room for the others.
+    /// there is no room or no time for the others.
     fn flush(&mut self, cell: &mut Cell, before: usize) -> Option<usize> {
         let clock_ms = cell.clock.advance(self.now)?;
         let moment = Moment { clock_ms, batches: self.batches };
@@ -131,21 +135,26 @@ impl Round<'_> {
         if cell.clock.take_final(self.now) {
             cell.touch_all(self.tokens);
         }
+        // Rows that are compared must be of one moment.
+        let compared = self.trials.iter().any(|trial| trial.compares(cell).is_some());
         let mut given = 0;
         loop {
             if before + given > cell.known.len() {
                 // More than had changed at first, since trades go on: the others have their turn.
                 return None;
             }
-            if cell.sight == Sight::Visible && !self.writer.has_room() {
+            let full = cell.sight == Sight::Visible && !self.writer.has_room();
+            let late = self.gave && !compared && self.shared.clock.monotonic() >= self.until;
+            if full || late {
                 return Some(before + given);
             }
             let Some(table) = cell.flush(clock_ms, CHUNK_ROWS, self.tokens) else {
                 break;
             };
+            self.gave = true;
             given += table.tokens.len();
             self.hand_over(cell, &table, moment);
-            if !table.more || cell.gives_without_end(given, self.tokens) {
+            if !table.more {
                 break;
             }
         }
@@ -193,17 +202,6 @@ impl Round<'_> {
 impl Cell {
     fn note_handed(&mut self, moment: Moment) {
         self.handed = Some(Handed { moment, vector: self.clock.vector().collect() });
-    }
-
-    /// Ends an instance that has given so many rows at one moment and says that there are more: each token
-    /// changes once, and of rows without end that nobody writes no full writer would hold the worker back.
-    fn gives_without_end(&mut self, given: usize, tokens: &mut Tokens) -> bool {
-        let without_end = given > self.known.len();
-        if without_end {
-            let words = format!("more rows than its {} tokens", self.known.len());
-            self.fail(PluginError::new(self.running.name(), Stage::Flush, words), tokens);
-        }
-        without_end
     }
 }
 
@@ -282,7 +280,7 @@ pub(super) fn chunk(
             last_trade_ms: token.last_trade_ms,
             end: chunk.values.len(),
         });
-        if let Some(ancestor) = rules.ancestor.as_ref().filter(|_| leading) {
+        if let Some(ancestor) = cell.running.ancestor.as_ref().filter(|_| leading && rules.messages) {
             messages.push(ancestor.message(&token.text, table, index, clock_ms));
         }
     }

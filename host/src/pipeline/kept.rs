@@ -3,9 +3,33 @@
 //! Not for judging what is rejected. Invariant: rows keep their order, and every optional column has as
 //! many of them as the others, or none.
 
-use super::cell::Columns;
 use super::route::{Routed, Share};
 use crate::trade::Texts;
+
+/// The rows of a share as column slices; `numbers` are the shard's token numbers.
+#[derive(Debug)]
+pub struct Columns<'a> {
+    /// The distinct tokens, each with its number of rows.
+    pub tokens: &'a [(u32, u32)],
+    /// The token of each row.
+    pub numbers: &'a [u32],
+    /// Event times.
+    pub times_ms: &'a [i64],
+    /// Sides.
+    pub sides: &'a [u8],
+    /// Billionths of the chain's coin.
+    pub natives: &'a [i64],
+    /// Token amounts.
+    pub amounts: &'a [f64],
+    /// Prices in USD.
+    pub prices: &'a [f64],
+    /// Wallet addresses.
+    pub wallets: &'a Texts,
+    /// Wallet hashes.
+    pub wallet_hashes: &'a [u64],
+    /// Transaction hashes.
+    pub tx_hashes: &'a Texts,
+}
 
 /// How far back a cell takes the trades of a batch: from an offset on, and from an event time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +41,11 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// Whether the cell takes the partition from the reader that brings the batch.
+    pub(super) fn follows(self) -> bool {
+        self.from != i64::MAX
+    }
+
     /// Whether the cell takes every row of a share.
     pub(super) fn covers(self, routed: &Routed, share: &Share) -> bool {
         self.from <= routed.mark.first && self.begins_ms <= share.oldest_ms

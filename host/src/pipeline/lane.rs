@@ -78,6 +78,11 @@ impl LaneSender {
     pub fn has_room(&self) -> bool {
         !self.queue.is_full()
     }
+
+    /// Whether all batches were taken.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
 }
 
 impl Lane {

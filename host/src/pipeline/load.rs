@@ -91,7 +91,7 @@ async fn fetch_cell(
         tracing::warn!(shard, plugin = %cell.plugin, reason = %words, "Checkpoint not used");
         if let Some(former) = &wanted.ground.former {
             let carried = moved::fetch(store, shard, (wanted, cell), former, head.parts.clone()).await?;
-            return Ok(Some(carried.unwrap_or(Saved::own(head, None))));
+            return Ok(Some(carried.unwrap_or(Saved::own(of_topic(head, wanted), None))));
         }
     }
     Ok(Some(Saved::own(of_topic(head, wanted), pages.ok())))

@@ -20,6 +20,7 @@ mod cell_clock;
 mod checkpoint;
 pub mod comparison;
 pub mod cost;
+mod due;
 pub mod evictions;
 mod flush;
 pub mod ground;

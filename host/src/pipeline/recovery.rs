@@ -14,6 +14,7 @@ use super::batch::Mark;
 use super::cell::{Cell, Sight};
 use super::cell_clock::Now;
 use super::checkpoint::{Job, Saved};
+use super::due::Due;
 use super::quarantine::{Quarantined, Spot};
 use super::route::Routed;
 use super::tokens::Tokens;
@@ -58,7 +59,7 @@ pub(super) struct Recovery {
     /// The last failure was explained by a trade that is left out from now on.
     explained: bool,
     /// Trades that are left out.
-    quarantined: BTreeSet<Spot>,
+    pub(super) quarantined: BTreeSet<Spot>,
     /// For each partition the offsets, from and to, of a batch that killed.
     watched: BTreeMap<i32, (i64, i64)>,
 }
@@ -211,13 +212,12 @@ impl Cell {
         if self.sight == Sight::Visible {
             self.sight = Sight::Withheld;
         }
-        self.job.replaces(&head);
+        self.job.restored(&head);
         let Some(pages) = pages else {
             return;
         };
         match self.import(head.state_version, &pages, tokens) {
             Ok(()) => {
-                self.job.restored(&head);
                 self.moved = moved;
                 self.recovery.quarantined.extend(&head.quarantined);
             }
@@ -240,6 +240,7 @@ impl Cell {
         if self.instance.is_none() {
             self.instance = Some(self.running.plugin.instantiate(&self.running.configuration)?.0);
             self.first_taken_ms = None;
+            self.due = Due::default();
         }
         self.recovery.condition = Condition::Sound;
         Ok(())

@@ -41,7 +41,7 @@ impl Renewal {
     pub(super) fn begin(shard: &mut Shard, former: CellId, clock: ClockMode) -> Option<Self> {
         let cell = shard.cells.iter_mut().find(|cell| cell.id == former)?;
         let able = cell.is_active() && cell.settled && cell.lag.is_none() && cell.sight == Sight::Visible;
-        if !able || cell.giving || cell.job.is_under_way() {
+        if !able || cell.giving || cell.moved.is_some() || cell.job.is_under_way() {
             return None;
         }
         let instance = match cell.running.plugin.instantiate(&cell.running.configuration) {
@@ -52,11 +52,12 @@ impl Renewal {
             }
         };
         cell.giving = true;
+        let carry = Carry::new(cell);
         let mut new = Cell::beside(&cell.running, instance, clock);
-        new.apart = true;
+        carry.begin(&mut new);
         let id = new.id;
         shard.add(new, None);
-        Some(Self { former, new: id, carry: Some(Carry::new()), drained: false })
+        Some(Self { former, new: id, carry: Some(carry), drained: false })
     }
 
     fn places(&self, shard: &Shard) -> Option<[usize; 2]> {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::batch::{Feed, Mark, Progress};
 use super::catch_up::{DemandId, Demands, Lag, Want};
-use super::cell::{Cell, CellId, Columns, Sight};
+use super::cell::{Cell, CellId, Sight};
 use super::cell_clock::{Now, UNKNOWN};
-use super::kept::{Kept, Reach};
+use super::kept::{Columns, Kept, Reach};
 use super::quarantine::Quarantined;
 use super::route::{Routed, Share};
 use super::tokens::Tokens;
@@ -20,29 +20,31 @@ use crate::plugin::catalog::Running;
 use crate::trade::{Reason, Rejected};
 
 /// How far back any plugin can still use a trade.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Horizon {
     /// The longest horizon of all plugins, in milliseconds.
     pub length_ms: i64,
-    /// The steps in which time is counted, in milliseconds.
-    pub step_ms: i64,
+    /// Of each plugin the horizon, and the steps in which it counts time, in milliseconds.
+    each: Vec<(i64, i64)>,
 }
 
 impl Horizon {
     /// The longest horizon among plugins.
     pub fn longest<'a>(plugins: impl IntoIterator<Item = &'a Running>) -> Self {
-        let settings = plugins.into_iter().map(|plugin| &plugin.settings);
-        let longest = settings.max_by_key(|settings| settings.horizon_ms);
-        Self {
-            length_ms: longest.map_or(0, |settings| i64::try_from(settings.horizon_ms).unwrap_or(i64::MAX)),
-            step_ms: longest.map_or(1, |settings| i64::try_from(settings.step_ms).unwrap_or(i64::MAX).max(1)),
-        }
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let of = |plugin: &Running| (ms(plugin.settings.horizon_ms), ms(plugin.settings.step_ms));
+        let each: Vec<(i64, i64)> = plugins.into_iter().map(of).collect();
+        Self { length_ms: each.iter().map(|(length_ms, _)| *length_ms).max().unwrap_or(0), each }
     }
 
-    /// The first event time that is not too late at clock T.
+    /// The first event time that is not too late at clock T for some plugin. A short one with fine steps may reach
+    /// further back than the longest one: that counts the step that T is in as a whole.
     fn begins(&self, clock_ms: i64) -> i64 {
-        let step = clock_ms.div_euclid(self.step_ms) - self.length_ms / self.step_ms + 1;
-        step.saturating_mul(self.step_ms)
+        let of = |(length_ms, step_ms): (i64, i64)| {
+            let step = clock_ms.div_euclid(step_ms) - length_ms / step_ms + 1;
+            step.saturating_mul(step_ms)
+        };
+        self.each.iter().map(|&each| of(each)).min().unwrap_or(i64::MIN)
     }
 }
 
@@ -227,7 +229,7 @@ impl Shard {
         period: u64,
         rejected: &mut Vec<Rejected>,
     ) -> Taken {
-        let horizon = self.horizon;
+        let horizon = &self.horizon;
         let reach = |cell: &mut Cell| {
             let clock_ms = cell.clock.advance(now);
             let begins_ms = clock_ms.map_or(i64::MIN, |clock_ms| horizon.begins(clock_ms));
@@ -319,7 +321,8 @@ impl Shard {
     /// has taken before was judged then.
     fn reject_late(&self, routed: &Routed, share: &Share, rejected: &mut Vec<Rejected>) -> u64 {
         let sighted = self.cells.iter().zip(&self.reaches).filter(|(cell, _)| cell.sight != Sight::Hidden);
-        let judges: Vec<Reach> = sighted.map(|(_, reach)| *reach).collect();
+        // One that lags meets these trades later, from another reader.
+        let judges: Vec<Reach> = sighted.map(|(_, reach)| *reach).filter(|reach| reach.follows()).collect();
         let content = |judge: &Reach| judge.is_past(routed) || judge.begins_ms <= share.oldest_ms;
         if judges.is_empty() || judges.iter().any(content) {
             return 0;
@@ -375,4 +378,20 @@ fn process_kept(cell: &mut Cell, kept: &Kept, mark: &Mark, tokens: &mut Tokens) 
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trade_is_too_late_only_when_no_plugin_can_use_it() {
+        const HOUR_MS: i64 = 3_600_000;
+        // Windows of two hours in steps of two hours, and of one in steps of a second.
+        let each = vec![(2 * HOUR_MS, 2 * HOUR_MS), (HOUR_MS, 1_000)];
+        let horizon = Horizon { length_ms: 2 * HOUR_MS, each };
+        let clock_ms = 4 * HOUR_MS + 500;
+        assert_eq!(horizon.begins(clock_ms), 3 * HOUR_MS + 1_000);
+        assert_eq!(horizon.begins(clock_ms + 90 * 60_000), 4 * HOUR_MS);
+    }
 }

@@ -10,6 +10,7 @@ use super::Shared;
 use super::board::CellStatus;
 use super::cell::{Cell, Sight};
 use super::shard::Shard;
+use crate::results::LEADING_KEY;
 
 /// The order of tokens in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -74,7 +75,7 @@ pub fn tokens<'a>(shards: impl Iterator<Item = &'a Shard>, limit: usize, sort: S
 
 /// Posts where a shard stands.
 pub fn post(shared: &Shared, worker: usize, shard: &Shard) {
-    let leading = shard.cells.iter().find(|cell| *cell.result_key == *super::flush::LEADING_KEY);
+    let leading = shard.cells.iter().find(|cell| *cell.result_key == *LEADING_KEY);
     let clock_ms = leading.or(shard.cells.first()).and_then(|cell| cell.clock.now_ms());
     let cells: Vec<CellStatus> = shard.cells.iter().map(cell_status).collect();
     let (tokens, visible_memory_bytes) = (shard.tokens.len(), shard.visible_memory_bytes());

@@ -165,6 +165,9 @@ impl Cell {
     fn compact(&mut self, end: usize) {
         self.written.truncate(end);
         self.written.shrink_to_fit();
+        // A number that is held, by this cell too, is none behind the end.
+        self.known.truncate(end);
+        self.known.shrink_to_fit();
     }
 
     /// Whether the instance has grown so much that it may be worth making it anew.

@@ -11,10 +11,12 @@ use super::contract::Settings;
 use super::directory::Directory;
 use super::{Candidate, Loader, Plugin, PluginError, Refusal, ResultKeys, Stage};
 use crate::config;
-use crate::results::Schema;
+use crate::results::{Ancestor, Schema};
 
 /// The default plugin's component, built from `plugins/sliding-window` with this binary.
 pub const DEFAULT_COMPONENT: &[u8] = include_bytes!(env!("DEFAULT_PLUGIN"));
+/// The longest horizon: what lies further back is nowhere to be read again in most topics.
+const MAX_HORIZON_MS: u64 = 31 * 86_400_000;
 /// The default plugin's name.
 pub const DEFAULT_NAME: &str = "sliding-window";
 
@@ -29,6 +31,8 @@ pub struct Running {
     pub settings: Settings,
     /// How its tables are written.
     pub schema: Arc<Schema>,
+    /// Writes its rows as messages of the Kafka output; none where its fields are not those of the default plugin.
+    pub ancestor: Option<Arc<Ancestor>>,
     /// SHA-256 of its component, in hexadecimal; the name of a plugin that is linked natively.
     pub digest: Arc<str>,
 }
@@ -38,9 +42,18 @@ impl Running {
     pub fn new(plugin: Arc<dyn Plugin>, configuration: &str, digest: &str) -> Result<Self, PluginError> {
         let (_, settings) = plugin.instantiate(configuration)?;
         let description = plugin.description();
+        let steps = 1..=settings.horizon_ms;
+        if !steps.contains(&settings.step_ms) || settings.horizon_ms > MAX_HORIZON_MS {
+            let words = format!(
+                "a horizon of {} ms in steps of {} ms; wanted is at most {MAX_HORIZON_MS} ms, and at least a step of 1 ms",
+                settings.horizon_ms, settings.step_ms
+            );
+            return Err(PluginError::new(&description.name, Stage::Configure, words));
+        }
         let schema = Schema::new(description, &settings)
             .map_err(|error| PluginError::new(&description.name, Stage::Describe, error))?;
         Ok(Self {
+            ancestor: Ancestor::new(&schema).ok().map(Arc::new),
             schema: Arc::new(schema),
             configuration: configuration.into(),
             settings,

@@ -1,4 +1,4 @@
-//! What the host keeps for one instance: its memory limit, its log, and its last words.
+//! What the host keeps for one instance: its limits, its log, and its last words.
 //!
 //! Invariant: nothing a guest says or asks for grows the host: log lines are cut and a flood of them
 //! is dropped and counted.
@@ -13,8 +13,11 @@ const LINE_BYTES: usize = 4_096;
 /// How many lines a guest may write in [`LOG_WINDOW`].
 const LOG_LINES: u32 = 50;
 const LOG_WINDOW: Duration = Duration::from_secs(1);
-/// How many tables and table elements an instance may have.
+/// How many elements all tables of an instance may have together; each takes some bytes of the host.
 const TABLE_ELEMENTS: usize = 100_000;
+/// How many tables, and how many modules, a component may be made of; interpreters take some dozens.
+const TABLES: usize = 64;
+const MODULES: usize = 256;
 
 /// The host's side of an instance.
 pub(super) struct Guest {
@@ -22,6 +25,8 @@ pub(super) struct Guest {
     memory_limit: usize,
     /// What all linear memories of the instance hold now.
     pub(super) memory_bytes: usize,
+    /// How many elements all tables of the instance have now.
+    table_elements: usize,
     /// Why memory was refused, if it was; it explains the trap that follows.
     pub(super) refused_memory: Option<usize>,
     /// The row that the guest named while dying.
@@ -41,6 +46,7 @@ impl Guest {
             plugin: plugin.to_owned(),
             memory_limit,
             memory_bytes: 0,
+            table_elements: 0,
             refused_memory: None,
             fault_row: None,
             last_error: None,
@@ -128,15 +134,61 @@ impl wasmtime::ResourceLimiter for Guest {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+        // A 64-bit table may ask for any number.
+        let total = self.table_elements.saturating_add(desired).saturating_sub(current);
+        // Beyond the table's own maximum it would not grow, and must not be counted.
+        let allowed = total <= TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
+        if allowed {
+            self.table_elements = total;
+        }
+        Ok(allowed)
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+
+    fn instances(&self) -> usize {
+        MODULES
     }
 
     fn memories(&self) -> usize {
         // One for the component; adapters of other languages bring a second.
         4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter;
+
+    use super::*;
+
+    fn guest() -> Guest {
+        Guest::new("a", 1 << 20)
+    }
+
+    #[test]
+    fn the_elements_of_all_tables_of_an_instance_count_together() {
+        let mut guest = guest();
+        assert!(guest.table_growing(0, TABLE_ELEMENTS - 10, None).unwrap());
+        assert!(!guest.table_growing(0, 11, None).unwrap());
+        assert!(guest.table_growing(0, 4, None).unwrap());
+        assert!(guest.table_growing(4, 10, None).unwrap());
+        assert!(!guest.table_growing(10, 11, None).unwrap());
+        assert!(!guest.table_growing(10, usize::MAX, None).unwrap());
+        assert_eq!(guest.table_elements, TABLE_ELEMENTS);
+    }
+
+    #[test]
+    fn a_table_that_asks_for_more_than_its_own_maximum_is_refused_without_being_counted() {
+        let mut guest = guest();
+        assert!(guest.table_growing(0, 10, Some(10)).unwrap());
+        assert!(!guest.table_growing(10, 11, Some(10)).unwrap());
+        assert_eq!(guest.table_elements, 10);
     }
 }

@@ -18,6 +18,7 @@ use super::refusal::{Cause, Refusal};
 use super::{Engine, Limits, PluginError, Stage};
 use crate::config;
 use crate::digest;
+use crate::results::{Ancestor, LEADING_KEY};
 
 /// The longest configuration.
 pub const MAX_CONFIGURATION_BYTES: usize = 256 << 10;
@@ -42,6 +43,8 @@ pub struct Loader {
     compiler: Compiler,
     /// The largest component, in bytes.
     max_bytes: usize,
+    /// Whether rows of the leading result key become messages of the Kafka output.
+    messages: bool,
 }
 
 impl Loader {
@@ -58,7 +61,14 @@ impl Loader {
             engine: Engine::new(limits)?,
             compiler: Compiler::new(rules),
             max_bytes: config.upload_max,
+            messages: false,
         })
+    }
+
+    /// The same for a service that writes messages, which are made of the default plugin's fields.
+    #[must_use]
+    pub fn for_messages(self, messages: bool) -> Self {
+        Self { messages, ..self }
     }
 
     /// Makes a candidate a plugin that can run beside those that have these result keys.
@@ -108,6 +118,11 @@ impl Loader {
         }
         let running = Running::new(Arc::clone(&plugin), &candidate.configuration, &candidate.digest)
             .map_err(|error| Refusal::of_fault(&error))?;
+        if self.messages && key == LEADING_KEY {
+            let words = |error| format!("KAFKA_OUTPUT_TOPIC needs the fields of the default plugin: {error}");
+            Ancestor::new(&running.schema)
+                .map_err(|error| refuse(Stage::Describe, Cause::Schema, words(error)))?;
+        }
         Ok(Loaded { running, compile, check: began.elapsed().saturating_sub(compile) })
     }
 

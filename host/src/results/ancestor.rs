@@ -14,6 +14,8 @@ use super::{decimal, json};
 use crate::clock::rfc3339;
 use crate::plugin::contract::{Kind, Table};
 
+/// The result key whose rows become messages, carry `last_update` and stand on the active list.
+pub const LEADING_KEY: &str = "aggregates";
 /// How long a message is worth reading.
 const TTL_MS: i64 = 20_000;
 /// The version of the message's form.

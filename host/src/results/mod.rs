@@ -23,7 +23,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use ancestor::{Ancestor, Header, Message};
+pub use ancestor::{Ancestor, Header, LEADING_KEY, Message};
 pub use check::MAX_ROWS;
 pub use error::{SchemaError, TableError};
 pub use schema::Schema;

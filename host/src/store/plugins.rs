@@ -14,8 +14,6 @@ use crate::digest;
 pub const CHUNK_BYTES: usize = 1 << 20;
 /// The most chunks of a component: a record that names more would have the service ask for each.
 const MOST_CHUNKS: u32 = 4096;
-/// How many refusals a record remembers.
-const MOST_REFUSED: usize = 16;
 
 /// What is known of one plugin; stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +62,8 @@ pub(super) type ChunkPlace<'a> = (&'a str, u32);
 impl PluginRecord {
     /// The version of this record.
     pub const FORMAT: u32 = 1;
+    /// How many refusals a record remembers.
+    pub const MOST_REFUSED: usize = 16;
 
     /// The first record of a plugin.
     #[must_use]
@@ -85,7 +85,7 @@ impl PluginRecord {
         let mut next = self.next();
         next.refused.retain(|refused| refused != identity);
         next.refused.push(identity.to_owned());
-        let too_many = next.refused.len().saturating_sub(MOST_REFUSED);
+        let too_many = next.refused.len().saturating_sub(Self::MOST_REFUSED);
         next.refused.drain(..too_many);
         next
     }
@@ -229,7 +229,7 @@ mod tests {
         for number in 0..40 {
             record = record.refusing(&format!("{}", number % 20));
         }
-        assert_eq!(record.refused.len(), MOST_REFUSED);
+        assert_eq!(record.refused.len(), PluginRecord::MOST_REFUSED);
         assert_eq!(record.refused.last().unwrap(), "19");
         assert!(!record.forgiving("19").refused.contains(&"19".to_owned()));
     }

@@ -188,10 +188,21 @@ impl Change {
     /// What whoever asks for the same again is told at once.
     pub(super) fn told_already(&self) -> Option<Told> {
         match self.phase {
-            Phase::Shadowing => Some(Told::Shadowing),
+            Phase::Shadowing if self.kind == Kind::Shadow => Some(Told::Shadowing),
             Phase::Probation { .. } | Phase::Accepting => Some(Told::Unchanged),
             _ => None,
         }
+    }
+
+    /// Whether it can still be taken back: once the record has switched, shards may have let the former cells go.
+    pub(super) fn may_go_back(&self) -> bool {
+        !matches!(self.phase, Phase::Accepting | Phase::Abandoning)
+    }
+
+    /// Whether its candidate is still on its way in.
+    pub(super) fn goes_on(&self) -> bool {
+        let reads_anew = self.ended.as_ref().is_some_and(|ended| ended.reads_anew);
+        reads_anew || !matches!(self.phase, Phase::Abandoning)
     }
 
     /// Whether every open shard has come so far.

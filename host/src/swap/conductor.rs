@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use super::change::{Change, Ended, Phase};
-use super::leading::{abandon, show};
+use super::leading::abandon;
 use super::records::Records;
 use super::status::{self, Kind, PluginStatus, Swap};
+use super::verdicts::Verdicts;
 use super::{Answer, Asked, Order, OrderError, Parts, PluginBoard, Told};
 use crate::pipeline::Intake;
 use crate::plugin::catalog::{Running, result_keys};
@@ -27,14 +28,20 @@ const TICK: Duration = Duration::from_millis(5);
 const SLOW_TICK: Duration = Duration::from_millis(50);
 /// The same while there is no change.
 const REST: Duration = Duration::from_millis(500);
+/// How many names are remembered, and counted, of which no plugin ever ran.
+pub(super) const MOST_STRANGERS: usize = 100;
 
 /// What is kept of a plugin.
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) current: Option<(Candidate, Running)>,
     pub(super) previous: Option<Candidate>,
-    /// Identities that failed or were rolled back: files with them start nothing.
-    pub(super) refused: BTreeSet<String>,
+    /// Which versions start nothing by their file alone.
+    pub(super) verdicts: Verdicts,
+    /// Another version is tried, so that the store has to say what a restart runs.
+    pub(super) needs_record: bool,
+    /// The store did not take the record, and is left alone until then.
+    pub(super) store_rests_until: Option<Instant>,
     pub(super) change: Option<Change>,
     /// What begins when the change has ended.
     pub(super) next: Option<Next>,
@@ -68,6 +75,8 @@ pub(super) struct Work {
     stopped: Receiver<()>,
     /// By canonical name.
     pub(super) plugins: BTreeMap<String, Kept>,
+    /// Names that are counted although no plugin of theirs ran.
+    strangers: BTreeSet<String>,
 }
 
 impl Work {
@@ -96,6 +105,7 @@ impl Work {
             orders,
             stopped,
             plugins: parts.running.into_iter().map(kept).collect(),
+            strangers: BTreeSet::new(),
         }
     }
 
@@ -117,6 +127,7 @@ impl Work {
             for name in self.plugins.keys().cloned().collect::<Vec<_>>() {
                 self.advance(&name);
             }
+            self.forget_strangers();
         }
     }
 
@@ -130,11 +141,11 @@ impl Work {
         self.plugins.values().map(of_plugin).min().unwrap_or(REST)
     }
 
-    fn follow(&mut self, order: Order, answer: oneshot::Sender<Answer>) {
+    pub(super) fn follow(&mut self, order: Order, answer: oneshot::Sender<Answer>) {
         match order {
             Order::Run(candidate, probation) => {
                 let kept = self.plugins.entry(canonical(&candidate.name)).or_default();
-                kept.refused.remove(&candidate.identity());
+                kept.verdicts.forgive(candidate.identity());
                 self.offer(Next { candidate, kind: Kind::Swap, answer: Some(answer), probation });
             }
             Order::Shadow(candidate) => {
@@ -167,7 +178,8 @@ impl Work {
         let stored = self.records.load().map_err(|error| OrderError::Failed(error.to_string()))?;
         for (name, stored) in stored {
             let kept = self.plugins.entry(name.clone()).or_default();
-            (kept.previous, kept.refused) = (stored.previous, stored.refused);
+            kept.previous = stored.previous;
+            kept.verdicts.learn(stored.refused);
             let identity = stored.current.identity();
             if kept.current.as_ref().is_some_and(|(own, _)| own.identity() == identity) {
                 continue;
@@ -196,13 +208,13 @@ impl Work {
         others.filter_map(|(_, kept)| Some(kept.current.as_ref()?.1.clone())).collect()
     }
 
-    fn take_file(&mut self, change: FileChange) {
+    pub(super) fn take_file(&mut self, change: FileChange) {
         match change {
             FileChange::Candidate(candidate) => {
                 let refused = self
                     .plugins
                     .get(&canonical(&candidate.name))
-                    .is_some_and(|kept| kept.refused.contains(&candidate.identity()));
+                    .is_some_and(|kept| kept.verdicts.refuses(&candidate.identity()));
                 if refused {
                     tracing::info!(plugin = %candidate.name, digest = %candidate.digest, "File not used: this version was refused or rolled back");
                 } else {
@@ -233,11 +245,16 @@ impl Work {
         let identity = offered.candidate.identity();
         let kept = self.plugins.entry(name.clone()).or_default();
         kept.leaves = false;
-        let runs = kept.current.as_ref().is_some_and(|(current, _)| current.identity() == identity);
+        // What is asked for last counts, also where it begins nothing.
+        if let Some(Next { answer: Some(answer), .. }) = kept.next.take() {
+            tell(answer, Err(OrderError::Conflict("a later version has taken its place".to_owned())));
+        }
+        let runs = kept.runs(&identity);
         match &mut kept.change {
             // A version that is on its way in, as whatever it began, is what its file asks for.
             Some(change)
-                if change.candidate.identity() == identity
+                if change.goes_on()
+                    && change.candidate.identity() == identity
                     && (change.kind == kind || (kind == Kind::Swap && change.kind != Kind::Shadow)) =>
             {
                 match (change.told_already(), offered.answer) {
@@ -245,7 +262,8 @@ impl Work {
                     (_, answer) => change.wait(answer),
                 }
             }
-            Some(change) if runs && kind == Kind::Swap => {
+            // One that the record names already is accepted first, and left by one more swap.
+            Some(change) if runs && kind == Kind::Swap && change.may_go_back() => {
                 change.wait(offered.answer);
                 self.take_back(&name, "the version that ran before was asked for");
             }
@@ -254,11 +272,7 @@ impl Work {
                     tell(answer, Ok(Told::Unchanged));
                 }
             }
-            _ => {
-                if let Some(Next { answer: Some(answer), .. }) = kept.next.replace(offered) {
-                    tell(answer, Err(OrderError::Conflict("a later version has taken its place".to_owned())));
-                }
-            }
+            _ => kept.next = Some(offered),
         }
     }
 
@@ -270,7 +284,9 @@ impl Work {
         let Some(change) = &mut kept.change else {
             return;
         };
-        kept.refused.insert(change.candidate.identity());
+        kept.verdicts.refuse(change.candidate.identity());
+        // Without a record a restart would know nothing of that, and run what lies in the directory.
+        kept.needs_record |= change.kind != Kind::Shadow && kept.current.is_some();
         let ended =
             Ended { told: Some(Told::RolledBack), ..Ended::because("rolled_back", reason, "nothing to do") };
         abandon(change, &self.intake, ended);
@@ -281,7 +297,7 @@ impl Work {
             return tell(answer, Err(OrderError::Missing(format!("no plugin {name}"))));
         };
         if let Some(change) = &mut kept.change {
-            if matches!(change.phase, Phase::Accepting | Phase::Abandoning) {
+            if !change.may_go_back() {
                 let words = "a change is being finished; try again in a moment".to_owned();
                 return tell(answer, Err(OrderError::Conflict(words)));
             }
@@ -293,26 +309,26 @@ impl Work {
             return tell(answer, Err(OrderError::Missing(words)));
         };
         if let Some((current, _)) = &kept.current {
-            kept.refused.insert(current.identity());
+            kept.verdicts.refuse(current.identity());
         }
-        kept.refused.remove(&previous.identity());
+        kept.verdicts.forgive(previous.identity());
         let (kind, answer) = (Kind::Rollback, Some(answer));
         kept.next = Some(Next { candidate: previous, kind, answer, probation: None });
     }
 
     fn promote(&mut self, name: &str, answer: oneshot::Sender<Answer>) {
-        let change = self.plugins.get_mut(name).and_then(|kept| kept.change.as_mut());
-        match change {
-            Some(change) if matches!(change.phase, Phase::Shadowing) => {
-                change.wait(Some(answer));
-                change.kind = Kind::Swap;
-                show(change, &self.intake);
-            }
-            _ => {
-                let words = format!("plugin {name} has no shadow that is in step");
-                tell(answer, Err(OrderError::Missing(words)));
-            }
+        if let Some(kept) = self.plugins.get_mut(name)
+            && let Some(change) = &mut kept.change
+            && matches!(change.phase, Phase::Shadowing)
+        {
+            change.wait(Some(answer));
+            // It is shown as soon as there is a record of what runs.
+            change.kind = Kind::Swap;
+            kept.needs_record = kept.current.is_some();
+            return;
         }
+        let words = format!("plugin {name} has no shadow that is in step");
+        tell(answer, Err(OrderError::Missing(words)));
     }
 
     fn drop_shadow(&mut self, name: &str, answer: oneshot::Sender<Answer>) {
@@ -327,8 +343,31 @@ impl Work {
         }
     }
 
-    pub(super) fn count(&self, name: &str, result: &'static str) {
+    /// Counts how a change of a plugin ended; of names under which nothing ever ran only some, since whoever may send
+    /// plugins may make up names.
+    pub(super) fn count(&mut self, name: &str, result: &'static str) {
+        let ran = result == "swapped" || self.plugins.get(name).is_some_and(|kept| kept.current.is_some());
+        if !ran && !self.strangers.contains(name) {
+            if self.strangers.len() >= MOST_STRANGERS {
+                return;
+            }
+            self.strangers.insert(name.to_owned());
+        }
         self.intake.shared().metrics.plugin_events.swapped(name, result);
+    }
+
+    /// Forgets the oldest of those that were refused before anything ran under their names, where there are too many.
+    pub(super) fn forget_strangers(&mut self) {
+        let since = |(name, kept): (&String, &Kept)| Some((kept.stranger_since()?, name.clone()));
+        let mut strangers: Vec<(i64, String)> = self.plugins.iter().filter_map(since).collect();
+        let too_many = strangers.len().saturating_sub(MOST_STRANGERS);
+        if too_many == 0 {
+            return;
+        }
+        strangers.sort_unstable();
+        for (_, name) in &strangers[..too_many] {
+            self.plugins.remove(name);
+        }
     }
 
     /// Tells how every plugin is.
@@ -339,6 +378,24 @@ impl Work {
 }
 
 impl Kept {
+    /// Whether the version with this identity runs.
+    pub(super) fn runs(&self, identity: &str) -> bool {
+        self.current.as_ref().is_some_and(|(current, _)| current.identity() == identity)
+    }
+
+    /// Notes that the store says all of it.
+    pub(super) fn told(&mut self) {
+        self.verdicts.told();
+        (self.needs_record, self.store_rests_until) = (false, None);
+    }
+
+    /// When the last change began of one of which nothing runs, ran before, or is on its way.
+    fn stranger_since(&self) -> Option<i64> {
+        let known = self.current.is_some() || self.previous.is_some();
+        let busy = self.change.is_some() || self.next.is_some() || self.leaves;
+        self.history.front().filter(|_| !known && !busy).map(|swap| swap.at_ms)
+    }
+
     fn status(&self, name: &str) -> PluginStatus {
         // What is shown counts, also while it is on probation.
         let shown = self

@@ -1,8 +1,8 @@
 //! A change on its way: what each phase waits for, and what comes next.
 //!
 //! Not for taking orders. Invariant: the record in the store switches before any shard is saved by the new
-//! version, and after every shard has shown it: whatever happens when, a restart runs a version that reads
-//! the state which it finds.
+//! version, and after every shard has shown it, and there is one before anything is shown in the place of what
+//! ran: whatever happens when, a restart runs a version that reads the state which it finds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::change::{Change, Ended, Phase};
 use super::conductor::{Work, tell};
+use super::records::NotWritten;
 use super::status::{self, Kind};
 use super::{OrderError, Told};
 use crate::pipeline::Intake;
@@ -26,6 +27,7 @@ const RECORD_PAUSE: Duration = Duration::from_secs(1);
 impl Work {
     /// Goes on with a plugin.
     pub(super) fn advance(&mut self, name: &str) {
+        self.note(name);
         let Some(kept) = self.plugins.get_mut(name) else {
             return;
         };
@@ -52,6 +54,30 @@ impl Work {
         }
     }
 
+    /// Has the store told what a restart has to know and the plugin's record does not say yet.
+    pub(super) fn note(&mut self, name: &str) {
+        let Some(kept) = self.plugins.get(name) else {
+            return;
+        };
+        let says_all = !kept.needs_record && !kept.verdicts.has_untold();
+        let rests = kept.store_rests_until.is_some_and(|until| Instant::now() < until);
+        // A host that stands by has nothing to say about what the serving one runs.
+        if says_all || rests || self.open().is_empty() {
+            return;
+        }
+        let runs = kept.current.as_ref().filter(|_| kept.needs_record);
+        let runs = runs.map(|(candidate, running)| (candidate, running));
+        let at_ms = self.intake.shared().clock.now_ms();
+        let noted = self.records.note(name, runs, &kept.verdicts, at_ms);
+        let Some(kept) = self.plugins.get_mut(name) else {
+            return;
+        };
+        match noted {
+            Ok(()) => kept.told(),
+            Err(NotWritten) => kept.store_rests_until = Some(Instant::now() + RECORD_PAUSE),
+        }
+    }
+
     /// Begins what waits for its turn.
     fn begin_next(&mut self, name: &str) {
         let Some(kept) = self.plugins.get_mut(name) else {
@@ -63,6 +89,13 @@ impl Work {
         let Some(next) = kept.next.take() else {
             return;
         };
+        // It was asked for in the place of a change that did not come to anything.
+        if next.kind == Kind::Swap && kept.runs(&next.candidate.identity()) {
+            if let Some(answer) = next.answer {
+                tell(answer, Ok(Told::Unchanged));
+            }
+            return;
+        }
         let from = kept.current.as_ref().map(|(candidate, _)| candidate.digest.to_string());
         let submitted = self.workshop.submit(next.candidate.clone(), result_keys(&self.others(name)));
         let at_ms = self.intake.shared().clock.now_ms();
@@ -77,14 +110,31 @@ impl Work {
     }
 
     /// Has every shard make a cell of a loaded plugin.
-    fn prepare(&self, name: &str, change: &mut Change, running: Running) -> bool {
+    fn prepare(&mut self, name: &str, change: &mut Change, running: Running) -> bool {
         let runs = self.plugins.get(name).is_some_and(|kept| kept.current.is_some());
         let origin = if runs { Origin::Carried } else { Origin::Backfill };
+        let renamed = self.renamed(&running);
         change.running = Some(running);
-        if let Some(ended) = self.has_no_room(name) {
+        if let Some(ended) = renamed.or_else(|| self.has_no_room(name)) {
             return end(change, ended);
         }
+        // A shadow is in nobody's place: a restart knows nothing of it.
+        if change.kind != Kind::Shadow
+            && let Some(kept) = self.plugins.get_mut(name)
+        {
+            kept.needs_record = runs;
+        }
         self.try_out(change, origin)
+    }
+
+    /// Why a version cannot take the place of the one that runs, if it spells its name in another way: its cells and
+    /// checkpoints would be those of another plugin, beside the former ones.
+    fn renamed(&self, running: &Running) -> Option<Ended> {
+        let now = self.intake.shared().changes.running();
+        let former = now.iter().find(|former| same_name(former.name(), running.name()))?;
+        let words = format!("it calls itself {}, the one that runs {}", running.name(), former.name());
+        let remedy = "keep the name as it is written, or remove the running one first";
+        (former.name() != running.name()).then(|| Ended::because("refused", &words, remedy))
     }
 
     /// Why there is no room for a second set of a plugin's cells, if so.
@@ -159,28 +209,25 @@ impl Work {
             return self.failed(name, change, &failure);
         }
         let open = self.open();
+        let shadows = change.kind == Kind::Shadow;
+        // Hidden until the store says what ran before: after a crash nobody else knows.
+        let recorded = open.is_empty() || self.plugins.get(name).is_none_or(|kept| !kept.needs_record);
         match change.phase {
-            Phase::Preparing if change.everywhere(&open, Stage::InStep) => match change.kind {
-                Kind::Shadow => {
-                    change.enter(Phase::Shadowing);
-                    change.answer(Ok(Told::Shadowing));
-                }
-                _ => show(change, &self.intake),
-            },
+            Phase::Preparing if shadows && change.everywhere(&open, Stage::InStep) => {
+                change.enter(Phase::Shadowing);
+                change.answer(Ok(Told::Shadowing));
+            }
+            Phase::Preparing if recorded && change.everywhere(&open, Stage::InStep) => {
+                show(change, &self.intake);
+            }
             Phase::Preparing if waits || self.carries_too_long(change) => {
-                let (reason, remedy) = match waits {
-                    true => ("a later order has taken its place", "nothing to do"),
-                    false => (
-                        "its state was not in step in time",
-                        "look whether shards are open and Redis answers, then try again",
-                    ),
-                };
-                abandon(change, &self.intake, Ended::because("refused", reason, remedy));
+                abandon(change, &self.intake, not_prepared(waits, recorded));
             }
             Phase::Shadowing if waits => {
                 let ended = Ended::because("dropped", "a swap has taken its place", "begin a shadow again");
                 abandon(change, &self.intake, ended);
             }
+            Phase::Shadowing if recorded && !shadows => show(change, &self.intake),
             Phase::Showing if change.everywhere(&open, Stage::Shown) => self.shown(name, change),
             Phase::Probation { until } if (waits && !change.hurried) || Instant::now() >= until => {
                 self.accept(name, change, &open)
@@ -213,7 +260,7 @@ impl Work {
         };
         let result = if was_shown { "rolled_back" } else { "refused" };
         if !again && let Some(kept) = self.plugins.get_mut(name) {
-            kept.refused.insert(change.candidate.identity());
+            kept.verdicts.refuse(change.candidate.identity());
         }
         let ended = Ended {
             result,
@@ -228,7 +275,7 @@ impl Work {
         false
     }
 
-    fn shown(&self, name: &str, change: &mut Change) {
+    fn shown(&mut self, name: &str, change: &mut Change) {
         let probation = change.probation.unwrap_or(self.probation);
         change.enter(Phase::Probation { until: Instant::now() + probation });
         change.answer(Ok(Told::Swapped));
@@ -243,25 +290,28 @@ impl Work {
     /// Ends the probation: the record switches first, so that whatever happens from here on, a restart runs
     /// the new version, which can read both versions' state.
     fn accept(&mut self, name: &str, change: &mut Change, open: &[u32]) {
-        let (Some(kept), Some(running)) = (self.plugins.get(name), &change.running) else {
+        let (Some(kept), Some(running)) = (self.plugins.get_mut(name), &change.running) else {
             return;
         };
         // One that has failed just now is led back at the next look.
         if change.trial.as_ref().is_some_and(|trial| !trial.seal()) {
             return;
         }
+        // A record that refuses what it runs would keep its file from coming back later.
+        kept.verdicts.forgive(change.candidate.identity());
         // A host that stands by has nothing to say about what the serving one runs.
         if !open.is_empty() {
             let previous = kept.current.as_ref().map(|(candidate, running)| (candidate, running));
             let accepted = (&change.candidate, running);
             let at_ms = self.intake.shared().clock.now_ms();
-            if self.records.accept(name, accepted, previous, &kept.refused, at_ms).is_err() {
+            if self.records.accept(name, accepted, previous, &kept.verdicts, at_ms).is_err() {
                 // Asked again after a while; the former version stays in step meanwhile.
                 change.trial.iter().for_each(|trial| trial.unseal());
                 change.phase = Phase::Probation { until: Instant::now() + RECORD_PAUSE };
                 change.hurried = true;
                 return;
             }
+            kept.told();
         }
         if let Some(trial) = &change.trial {
             self.intake.pursue(trial, Goal::Accept);
@@ -278,6 +328,7 @@ impl Work {
         };
         let before = kept.current.replace((change.candidate.clone(), running));
         kept.previous = before.map(|(candidate, _)| candidate);
+        kept.needs_record = false;
         change.enter(Phase::Accepting);
         tracing::info!(plugin = name, digest = %change.candidate.digest, "Plugin accepted");
         true
@@ -307,10 +358,18 @@ impl Work {
                 plugin = name, digest = %change.candidate.digest, result = ended.result, stage = ended.stage,
                 reason = ended.reason, remedy = ended.remedy, "Plugin not changed"
             );
-            if let (OrderError::Refused(refusal), Some(kept)) = (&ended.error, self.plugins.get_mut(name))
-                && !refusal.is_passing()
-            {
-                kept.refused.insert(change.candidate.identity());
+            if let Some(kept) = self.plugins.get_mut(name) {
+                if let OrderError::Refused(refusal) = &ended.error
+                    && !refusal.is_passing()
+                {
+                    kept.verdicts.refuse(change.candidate.identity());
+                }
+                // What was to be left by a rollback runs on.
+                if change.kind == Kind::Rollback
+                    && let Some((current, _)) = &kept.current
+                {
+                    kept.verdicts.forgive(current.identity());
+                }
             }
         }
         let answer = change.final_answer();
@@ -337,8 +396,23 @@ impl Work {
     }
 }
 
+/// Why a change did not come to be shown.
+fn not_prepared(waits: bool, recorded: bool) -> Ended {
+    let (reason, remedy) = match (waits, recorded) {
+        (true, _) => ("a later order has taken its place", "nothing to do"),
+        (false, true) => (
+            "its state was not in step in time",
+            "look whether shards are open and Redis answers, then try again",
+        ),
+        (false, false) => {
+            ("the store did not take a record of what runs", "look whether Redis answers, then try again")
+        }
+    };
+    Ended::because("refused", reason, remedy)
+}
+
 /// Has shards show the new cells.
-pub(super) fn show(change: &mut Change, intake: &Intake) {
+fn show(change: &mut Change, intake: &Intake) {
     change.enter(Phase::Showing);
     if let Some(trial) = &change.trial {
         intake.pursue(trial, Goal::Show);

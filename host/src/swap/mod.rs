@@ -4,13 +4,16 @@
 //! the workshop, and leads each through its trial: prepared in every shard, shown, on probation, accepted;
 //! or taken back. The shards do the work, see [`crate::pipeline::trial`]; the store's records say what a
 //! restart runs, see [`Records`]. Invariant: each plugin has at most one change under way, and whatever goes
-//! wrong before it is accepted, the version before it goes on.
+//! wrong before it is accepted, the version before it goes on, be it after a restart.
 
 mod change;
 mod conductor;
 mod leading;
 mod records;
 mod status;
+#[cfg(test)]
+mod tests;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

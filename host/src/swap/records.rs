@@ -3,12 +3,13 @@
 //! Not for the directory. Invariant: a record names only components that are stored; where the store does
 //! not answer, nothing is believed to be written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::verdicts::Verdicts;
 use crate::plugin::Candidate;
 use crate::plugin::catalog::Running;
-use crate::store::{PluginRecord, PluginVersion, Store, StoreError, Switched};
+use crate::store::{Action, PluginVersion, Store, StoreError, Switched};
 
 /// What a record says.
 pub(super) struct Stored {
@@ -16,8 +17,8 @@ pub(super) struct Stored {
     pub(super) current: Candidate,
     /// What ran before.
     pub(super) previous: Option<Candidate>,
-    /// Identities that start no swap.
-    pub(super) refused: BTreeSet<String>,
+    /// Identities that start no swap, the oldest first.
+    pub(super) refused: Vec<String>,
 }
 
 /// A record was not written; it is tried again.
@@ -45,8 +46,7 @@ impl Records {
                             Some(version) => self.candidate(&name, version).await?,
                             None => None,
                         };
-                        let refused = record.refused.into_iter().collect();
-                        all.insert(name, Stored { current, previous, refused });
+                        all.insert(name, Stored { current, previous, refused: record.refused });
                     }
                     None => tracing::warn!(plugin = name, "The component that the record names is not there"),
                 }
@@ -56,8 +56,57 @@ impl Records {
     }
 
     async fn candidate(&self, name: &str, version: &PluginVersion) -> Result<Option<Candidate>, StoreError> {
-        let wasm = self.store.component(name, version).await?;
+        let wasm = match self.store.component(name, version).await {
+            Ok(wasm) => wasm,
+            // One that is damaged does not get better by waiting.
+            Err(error) if error.action() == Action::Skip => {
+                tracing::warn!(plugin = name, %error, "A component that the record names cannot be used");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         Ok(wasm.map(|wasm| Candidate::new(name, wasm, &version.configuration)))
+    }
+
+    /// Has a record say what it does not say yet. Where there is none, the version that runs becomes its first;
+    /// without one there is nothing to add to. What a record says of what runs stays: another host may have
+    /// written it.
+    pub(super) fn note(
+        &self,
+        name: &str,
+        runs: Option<(&Candidate, &Running)>,
+        verdicts: &Verdicts,
+        at_ms: i64,
+    ) -> Result<(), NotWritten> {
+        done(name, self.runtime.block_on(self.noted(name, runs, verdicts, at_ms)))
+    }
+
+    async fn noted(
+        &self,
+        name: &str,
+        runs: Option<(&Candidate, &Running)>,
+        verdicts: &Verdicts,
+        at_ms: i64,
+    ) -> Result<Switched, StoreError> {
+        let seen = self.store.plugins().await?.remove(name);
+        let record = match (&seen, runs) {
+            (Some(seen), _) => verdicts.amend(seen.clone()),
+            (None, Some(runs)) => {
+                self.stage(name, runs.0).await?;
+                verdicts.first(version(runs, at_ms))
+            }
+            (None, None) => return Ok(Switched::Done),
+        };
+        if seen.as_ref() == Some(&record) {
+            return Ok(Switched::Done);
+        }
+        let switched = self.store.switch_plugin(name, seen.as_ref(), Some(&record)).await?;
+        if seen.is_some() && switched == Switched::Incomplete {
+            // Whatever is tried, what it names does not come back by that; the next version that is accepted does.
+            tracing::warn!(plugin = name, "Record not changed: the component that it names is not there");
+            return Ok(Switched::Done);
+        }
+        Ok(switched)
     }
 
     /// Has a record say that this version runs, and which one ran before.
@@ -66,22 +115,19 @@ impl Records {
         name: &str,
         current: (&Candidate, &Running),
         previous: Option<(&Candidate, &Running)>,
-        refused: &BTreeSet<String>,
+        verdicts: &Verdicts,
         at_ms: i64,
     ) -> Result<(), NotWritten> {
         let written = self.runtime.block_on(async {
             let seen = self.store.plugins().await?.remove(name);
             self.stage(name, current.0).await?;
             let mut record = match &seen {
-                Some(seen) => seen.accepted(version(current, at_ms)),
-                None => PluginRecord::first(version(current, at_ms)),
+                Some(seen) => verdicts.amend(seen.accepted(version(current, at_ms))),
+                None => verdicts.first(version(current, at_ms)),
             };
             if let Some(previous) = previous {
                 self.stage(name, previous.0).await?;
                 record.previous = Some(version(previous, at_ms));
-            }
-            for identity in refused {
-                record = PluginRecord { revision: record.revision, ..record.refusing(identity) };
             }
             self.store.switch_plugin(name, seen.as_ref(), Some(&record)).await
         });

@@ -85,7 +85,9 @@ impl<'a> Line<'a> {
 
     #[inline(always)]
     fn text(&mut self, len: &mut usize, max_len: usize) -> Option<&'a [u8]> {
-        if !block::is_plain(self.bytes, self.at, *len) {
+        // The guess has to end at a quote: a longer text would fit it for ever.
+        let ends = self.bytes.get(self.at + *len) == Some(&b'"');
+        if !ends || !block::is_plain(self.bytes, self.at, *len) {
             *len = block::string_end(self.bytes, self.at) - self.at;
         }
         let text = self.bytes.get(self.at..self.at + *len)?;

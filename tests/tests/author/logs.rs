@@ -41,7 +41,7 @@ fn an_author_reads_what_the_log_says_about_a_plugin_and_follows_it() {
     plugins.put("hostile.wasm", &hostile(1).unwrap()).unwrap();
     let swapped = wait_line("Plugin swapped");
     assert!(swapped.contains(" INFO  hostile: "), "{swapped}");
-    plugins.put("hostile.json", br#"{"at": "process", "do": "panic", "after": 100}"#).unwrap();
+    plugins.put("hostile.json", br#"{"does": [{"at": "process", "do": "panic", "after": 3}]}"#).unwrap();
     let panicked = wait_line("panics, as it was told");
     assert!(panicked.contains(" ERROR hostile: "), "{panicked}");
 

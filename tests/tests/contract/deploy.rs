@@ -188,11 +188,5 @@ fn the_unit_runs_what_exists_as_nobody_in_particular_and_lets_plugins_be_compile
     for code in values("RestartPreventExitStatus").iter().chain(&values("SuccessExitStatus")) {
         assert!(yaml::text("README.md").contains(&format!("| {code} |")), "{code}");
     }
-    let program = "/usr/local/bin/aggregator";
-    assert_eq!(values("ExecStart"), [program]);
-    let checked = values("ExecStartPre");
-    let arguments: Vec<&str> = checked[0].strip_prefix(program).unwrap().split_whitespace().collect();
-    let run = Host::start_program(&paths::aggregator().unwrap(), &arguments, &Settings::none());
-    let ended = run.unwrap().wait_end(LIMIT).unwrap();
-    assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {}", ended.output);
+    assert_eq!(values("ExecStart"), ["/usr/local/bin/aggregator"]);
 }

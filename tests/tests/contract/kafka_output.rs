@@ -4,6 +4,8 @@
 
 use aggregator_tests::consume::{Reader, Record};
 use aggregator_tests::host::Host;
+use aggregator_tests::http;
+use aggregator_tests::plugins_dir::PluginsDir;
 use aggregator_tests::trade::Trade;
 use serde_json::Value;
 
@@ -46,6 +48,49 @@ fn a_changed_token_is_sent_in_the_ancestors_shape() {
     let last = records.last().unwrap();
     assert_shape(&value(last));
     assert_headers(last);
+}
+
+#[test]
+fn messages_have_the_windows_of_the_version_that_runs() {
+    let rig = Rig::new("output-swap", 2);
+    let output = rig.broker.topic("results-swap", 1).unwrap();
+    let plugins = PluginsDir::new().unwrap();
+    let settings = rig
+        .event()
+        .with("KAFKA_OUTPUT_TOPIC", &output)
+        .with("PLUGINS_DIR", &plugins.path().display().to_string())
+        .with("PLUGIN_PROBATION", "0s");
+    let host = Host::start_ready(&settings).unwrap();
+    rig.send(&[
+        Trade::simple("MINT", START_MS).message(0),
+        Trade::simple("MINT", START_MS + 100_000).message(0),
+        Trade::simple("COIN", START_MS + 100_000).message(0),
+    ]);
+    wait_drained(&host, 3);
+    let body = br#"{"windows": ["10s", "2min"]}"#;
+    let answer = http::send("PUT", host.port(), "/plugins/sliding-window/config", "", body).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let windows = |record: &Record| -> Vec<(String, i64)> {
+        let message = value(record);
+        let windows = message["aggregate_data"].as_array().expect("windows").iter();
+        windows
+            .map(|window| {
+                let name = window["time_window"].as_str().expect("a name").to_owned();
+                (name, window["total_trades"].as_i64().expect("a count"))
+            })
+            .collect()
+    };
+    let reader = Reader::new(rig.broker, &output, 1).unwrap();
+    let swapped = |records: &[Record]| {
+        let last = |token| records.iter().rev().find(|record| record.key.as_deref() == Some(token));
+        ["MINT", "COIN"].iter().all(|token| last(token).is_some_and(|record| windows(record).len() == 2))
+    };
+    let records = reader.read_until(LIMIT, swapped).unwrap();
+    let counts = |token: &str| {
+        windows(records.iter().rev().find(|record| record.key.as_deref() == Some(token)).unwrap())
+    };
+    assert_eq!(counts("MINT"), [("10s".to_owned(), 1), ("2min".to_owned(), 2)]);
+    assert_eq!(counts("COIN"), [("10s".to_owned(), 1), ("2min".to_owned(), 1)]);
 }
 
 fn assert_shape(message: &Value) {

@@ -19,6 +19,7 @@ mod monitoring;
 mod page;
 mod plugins;
 mod plugins_http;
+mod probation;
 mod rebalance;
 mod redis_outage;
 mod rejections;

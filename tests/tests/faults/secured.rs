@@ -19,8 +19,8 @@ pub(crate) const REDIS_PASSWORD: &str = "canary-redis-5ac38e12";
 /// A listener without encryption and login.
 pub(crate) const PLAIN: &str = "PLAIN";
 /// What a user may do who serves the aggregator, as the README says.
-const RIGHTS: &str = "~token:* ~tokens:active ~aggregator:* +get +set +mget +type +exists +persist +pttl +unlink \
-    +hget +hgetall +hset +hdel +zadd +zrem +zrange +zscan +scan +ping +evalsha +script|load";
+const RIGHTS: &str = "~token:* ~tokens:active ~aggregator:* +get +set +mget +type +exists +persist +pexpire +pttl \
+    +unlink +hget +hgetall +hset +hdel +zadd +zrem +zrange +zscan +scan +ping +time +evalsha +script|load";
 
 /// The servers that the tests of this binary share.
 pub(crate) struct Secured {

@@ -128,7 +128,7 @@ impl Process {
             rules: FlushRules {
                 encoding: draws.encoding,
                 clock: draws.clock,
-                ancestor: None,
+                messages: false,
                 trim: draws.checkpoint_interval.is_none(),
             },
             tuning: Arc::new(Tuning::new(draws.flush_interval)),

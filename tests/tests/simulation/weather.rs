@@ -43,6 +43,9 @@ struct State {
     seen: Seen,
 }
 
+/// What the process with this number wrote.
+type Written<T> = (u128, T);
+
 /// What the store took since it last went back.
 #[derive(Debug, Default)]
 struct Seen {
@@ -50,9 +53,9 @@ struct Seen {
     /// away among them: what each of them writes is in order by itself.
     forgot: bool,
     /// The clock of the last row by result key and token, and who wrote it.
-    clocks: BTreeMap<(Arc<str>, Arc<str>), (u128, i64)>,
+    clocks: BTreeMap<(Arc<str>, Arc<str>), Written<i64>>,
     /// The marks of the last checkpoint by shard and plugin, and who took it.
-    marks: BTreeMap<(u32, Arc<str>), (u128, BTreeMap<i32, i64>)>,
+    marks: BTreeMap<(u32, Arc<str>), Written<BTreeMap<i32, i64>>>,
     /// What went back although it must not.
     wrong: Vec<String>,
 }

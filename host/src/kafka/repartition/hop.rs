@@ -131,6 +131,7 @@ impl Hop {
         intake: Intake,
         consumer: Arc<BaseConsumer<Context>>,
         events: Receiver<Event>,
+        ending: Arc<AtomicBool>,
     ) -> Self {
         let kafka = &config.kafka;
         let shared = intake.shared();
@@ -161,7 +162,7 @@ impl Hop {
             next_at: Instant::now(),
             backoff: Backoff::new(),
             taking: true,
-            ending: Arc::default(),
+            ending,
             stopping: None,
             emptying: None,
             config: kafka.clone(),

@@ -16,6 +16,7 @@ mod shipment;
 mod topic;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,8 @@ pub(super) struct FirstHop {
     reading: Reading,
     worker: WorkerHandle,
     thread: JoinHandle<()>,
+    /// Set when no call to the broker is to be repeated any more.
+    ending: Arc<AtomicBool>,
 }
 
 impl FirstHop {
@@ -70,12 +73,14 @@ impl FirstHop {
         let worker = WorkerHandle::new(inbox);
         let of_source = intake.of_source(worker.clone(), config.pipeline.align);
         let reading = Reading::start(config, Stream::of(config, topics, "source"), of_source.clone())?;
-        let hop = Hop::new(config, topics, of_source, Arc::clone(&reading.consumer), events);
+        let ending = Arc::new(AtomicBool::new(false));
+        let hop =
+            Hop::new(config, topics, of_source, Arc::clone(&reading.consumer), events, Arc::clone(&ending));
         let thread = thread::Builder::new()
             .name("repartition".to_owned())
             .spawn(move || hop.run())
             .map_err(|error| ClientError::new(&config.kafka, error))?;
-        Ok(Self { reading, worker, thread })
+        Ok(Self { reading, worker, thread, ending })
     }
 
     /// Stops reading, and has everything sent that was read.
@@ -98,6 +103,7 @@ impl FirstHop {
         let until = Instant::now() + END_WITHIN;
         if answer.recv_deadline(until).is_err() {
             tracing::warn!("Transaction not committed in time; given up, and read again by whoever follows");
+            self.ending.store(true, Ordering::Relaxed);
         }
         self.worker.send(Event::Finish);
         if self.thread.join().is_err() {

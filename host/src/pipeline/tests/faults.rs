@@ -1,13 +1,15 @@
 //! A plugin that fails is put back, catches up, and goes on without the trade that killed it; nobody else
 //! notices.
 
+use std::sync::Arc;
 use std::thread;
 
-use super::counter::{Manner, counter};
+use super::counter::{Manner, counter, version};
 use super::feed::{Feeder, Script, catch_up, counted, feed};
 use super::stand::{LEADING, Setup, Stand};
-use super::{BEGIN_MS, Counts, wait_until};
+use super::{BEGIN_MS, Counts, PATIENCE, wait_until};
 use crate::health::Part;
+use crate::pipeline::trial::{Goal, Origin, Stage, Trial};
 use crate::plugin::catalog::Running;
 
 /// Messages of each of two partitions, and how many of them travel in a batch.
@@ -95,6 +97,39 @@ fn a_plugin_that_fails_whatever_it_gets_is_suspended_and_holds_nobody_up() {
             !check.ok && check.reason.contains(FRAGILE) && check.reason.contains("cannot flush")
         });
         wait_until("the positions are at the end", || stand.shared.board.committable() == ENDS);
+        drop(stop);
+    });
+    stand.stop();
+    stand.assert_stored(&expected);
+}
+
+#[test]
+fn a_plugin_that_was_suspended_is_replaced_by_one_that_reads_the_trades_again() {
+    let plugins = vec![sound(), counter(FRAGILE, FRAGILE, Manner::NeverFlushes)];
+    let mut stand = Stand::start(Setup { plugins, ..Setup::default() });
+    let script: Script<'_> = &script;
+    let expected: Counts = counted(script, &ENDS);
+    thread::scope(|scope| {
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let intake = stand.intake.clone();
+        scope.spawn(move || catch_up(&intake, script, MESSAGES, &stopped));
+        let mut feeders = [0, 1].map(|partition| Feeder::open(&stand.intake, partition, script));
+        feed(&mut feeders, MESSAGES, BATCH);
+        let mended = version(FRAGILE, FRAGILE, Manner::Sound, "mended");
+        let trial = Arc::new(Trial::new(mended, Origin::Carried, false, Vec::new()));
+        stand.intake.begin_trial(&trial);
+        for (goal, stage) in [(Goal::Show, Stage::Shown), (Goal::Accept, Stage::Accepted)] {
+            stand.intake.pursue(&trial, goal);
+            let shards = stand.shared.layout.shards as usize;
+            let reached = trial.wait(PATIENCE, |reports| {
+                reports.stages.len() == shards && reports.stages.values().all(|reached| *reached >= stage)
+            });
+            assert!(reached, "not every shard has reached {stage:?}");
+        }
+        stand.intake.end_trial(&trial, true);
+        wait_until("the mended plugin has all trades", || {
+            stand.stored_counts(FRAGILE, &expected) == expected
+        });
         drop(stop);
     });
     stand.stop();

@@ -1,6 +1,7 @@
 //! A flush that waits for its writer again and again while trades go on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -10,9 +11,10 @@ use super::stand::{LEADING, Setup, shared};
 use crate::config::ClockMode;
 use crate::pipeline::Shared;
 use crate::pipeline::batch::{Feed, Mark, Progress};
-use crate::pipeline::cell::{Columns, Sight};
+use crate::pipeline::cell::Sight;
 use crate::pipeline::cell_clock::Now;
 use crate::pipeline::flush::{Left, flush};
+use crate::pipeline::kept::Columns;
 use crate::pipeline::shard::Shard;
 use crate::pipeline::writer::{Outgoing, WriterHandle};
 use crate::trade::Texts;
@@ -75,7 +77,11 @@ impl Flushing {
 
     /// Goes on with the flush, and gives what the writer got by it: result keys, and positions of the partition.
     fn flush(&mut self) -> Vec<String> {
-        self.left = flush(&mut self.shard, &mut [], &self.writer, &self.shared, now(), self.left);
+        self.flush_until(Duration::MAX)
+    }
+
+    fn flush_until(&mut self, until: Duration) -> Vec<String> {
+        self.left = flush(&mut self.shard, &mut [], &self.writer, &self.shared, now(), until, self.left);
         let told = std::iter::from_fn(|| self.queue.try_recv().ok()).map(|outgoing| match outgoing {
             Outgoing::Rows { chunk, .. } => chunk.result_key.to_string(),
             Outgoing::Position(vector) => vector.iter().map(|(_, next)| format!("position {next}")).collect(),
@@ -89,7 +95,7 @@ impl Flushing {
 fn drain(flushing: &mut Flushing) -> (usize, bool) {
     let Shard { cells, tokens, gone, .. } = &mut flushing.shard;
     let (mut rows, mut more) = (0, true);
-    while more && rows <= cells[0].known.len() {
+    while more {
         let drained = cells[0].drain(tokens, gone, &flushing.shared.clock, now()).unwrap();
         assert!(drained.rows > 0, "draining goes on");
         (rows, more) = (rows + drained.rows, drained.more);
@@ -112,6 +118,17 @@ fn a_flush_goes_on_where_its_writer_was_full_and_posts_what_its_first_cell_had_t
     assert_eq!(flushing.left, Left::Nothing);
     assert_eq!(flushing.flush(), [LEADING, "second"]);
     assert_eq!(flushing.flush(), ["position 2"]);
+}
+
+#[test]
+fn a_flush_whose_time_is_up_hands_one_table_over_and_goes_on_with_the_next() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut flushing = Flushing::new(&runtime);
+    flushing.take(1);
+    assert_eq!(flushing.flush_until(Duration::ZERO), [LEADING]);
+    assert_eq!(flushing.flush_until(Duration::ZERO), ["second"]);
+    assert_eq!(flushing.flush_until(Duration::ZERO), ["third", "position 1"]);
+    assert_eq!(flushing.left, Left::Nothing);
 }
 
 #[test]
@@ -139,11 +156,19 @@ fn rows_that_nobody_needs_are_drained_and_not_written() {
 }
 
 #[test]
-fn rows_without_end_are_drained_once_and_end_the_instance_at_the_next_flush() {
+fn rows_without_end_end_the_instance_however_often_the_time_is_up() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for until in [Duration::ZERO, Duration::MAX] {
+        let mut flushing = Flushing::with(Manner::NeverEnds, &runtime);
+        flushing.take(600);
+        for _ in 0..10 {
+            flushing.flush_until(until);
+        }
+        assert!(flushing.shard.cells.iter().all(|cell| !cell.is_active()));
+    }
     let mut flushing = Flushing::with(Manner::NeverEnds, &runtime);
     flushing.take(1);
-    assert_eq!(drain(&mut flushing), (2, true));
-    flushing.flush();
-    assert!(!flushing.shard.cells[0].is_active());
+    let Shard { cells, tokens, gone, .. } = &mut flushing.shard;
+    assert!(cells[0].drain(tokens, gone, &flushing.shared.clock, now()).is_none());
+    assert!(!cells[0].is_active());
 }

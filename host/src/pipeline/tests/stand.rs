@@ -79,7 +79,7 @@ pub(super) fn shared(setup: Setup, runtime: &tokio::runtime::Handle) -> Arc<Shar
         rules: FlushRules {
             encoding: Encoding::Json,
             clock: ClockMode::Event,
-            ancestor: None,
+            messages: false,
             trim: setup.checkpoint_interval.is_none(),
         },
         tuning: Arc::new(Tuning::new(setup.flush_interval)),

@@ -12,8 +12,11 @@ use crossbeam_channel::Sender;
 
 use super::super::Shared;
 use super::super::cell_clock::Now;
+use super::FLUSH_FOR;
 use super::owned::Owned;
 
+/// How long a shard waits for dead letters on their way: what its last checkpoint does not know of is sent again.
+const LETTERS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the writer of a closed shard may take to end at least.
 const JOIN_AT_LEAST: Duration = Duration::from_millis(100);
 
@@ -23,6 +26,8 @@ pub(super) struct Closing {
     pub(super) shard: u32,
     /// When it is given up, by the monotonic clock.
     until: Duration,
+    /// When it waits no more for dead letters; none before it was looked at.
+    letters_until: Option<Duration>,
     /// Who is told that it is gone.
     done: Option<Sender<()>>,
     awaits: Awaits,
@@ -40,7 +45,8 @@ enum Awaits {
 
 impl Closing {
     pub(super) fn new(owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
-        Self { shard: owned.shard.id, until, done, awaits: Awaits::Storing(Box::new(owned)) }
+        let (shard, awaits) = (owned.shard.id, Awaits::Storing(Box::new(owned)));
+        Self { shard, until, letters_until: None, done, awaits }
     }
 
     /// Shortens the time until it is given up.
@@ -77,10 +83,12 @@ impl Closing {
 
     fn store(&mut self, mut owned: Box<Owned>, shared: &Shared, now: Now, at: Duration) -> Awaits {
         owned.hear(shared, now);
-        if owned.ready && owned.flush(shared, now) {
+        if owned.ready && owned.flush(shared, now, at + FLUSH_FOR) {
             owned.checkpoint(shared, now);
         }
-        if !owned.is_stored(shared) && at < self.until {
+        let letters_until = *self.letters_until.get_or_insert(at + LETTERS_WITHIN);
+        let stored = owned.is_stored(shared) && (at >= letters_until || !owned.awaits_letters(shared));
+        if !stored && at < self.until {
             owned.hurry();
             return Awaits::Storing(owned);
         }

@@ -148,8 +148,9 @@ impl Owned {
         }
     }
 
-    /// Gives up what is being made anew.
-    pub(super) fn end_renewals(&mut self) {
+    /// Gives up what is being made anew and what is being carried: a cell that gives its state is not saved.
+    pub(super) fn end_carrying(&mut self) {
+        self.trials.iter_mut().for_each(|trial| trial.end_carry(&mut self.shard));
         if let Some(Renewals { current: Some(mut renewal), .. }) = self.renewals.take() {
             renewal.abandon(&mut self.shard);
         }

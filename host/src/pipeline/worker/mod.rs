@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 use super::Shared;
 use super::cell_clock::Now;
 use super::lane::Lane;
-use super::rejections::DeadLetter;
+use super::rejections::Letters;
 use super::route::Routed;
 use super::status;
 use crate::metrics::pressure::Idle;
@@ -41,8 +41,10 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const RETRY_WAIT: Duration = Duration::from_millis(1);
 /// How long dead letters may take to find room at the end.
 const LETTERS_WITHIN: Duration = Duration::from_secs(1);
-/// For how long shards are flushed between two batches; each is flushed in one go.
+/// For how long shards are flushed between two batches.
 const FLUSH_FOR: Duration = Duration::from_millis(5);
+/// For how long pages of checkpoints are taken between two batches.
+const SAVE_FOR: Duration = Duration::from_millis(3);
 /// How many events are served before the timers are looked at again.
 const EVENTS_AT_ONCE: usize = 16;
 
@@ -83,11 +85,14 @@ pub struct Worker {
     /// Batches that a peer's inbox had no room for.
     parked: VecDeque<(usize, Arc<Routed>)>,
     /// Dead letters that their queue had no room for.
-    letters: VecDeque<DeadLetter>,
+    letters: Letters,
     /// The time in which there was nothing to do.
     idle: Idle,
     /// When rows are asked for next, by the monotonic clock.
     next_flush: Duration,
+    /// The shards whose turn it is to be flushed and to be saved, or the next ones behind them.
+    next_flushed: u32,
+    next_saved: u32,
     stopping: Option<Sender<()>>,
     /// Who waits until nothing is parked.
     settling: Vec<Sender<()>>,
@@ -126,9 +131,11 @@ impl Worker {
             rows: Rows::new(),
             rejected: Vec::new(),
             parked: VecDeque::new(),
-            letters: VecDeque::new(),
+            letters: Letters::default(),
             idle,
             next_flush,
+            next_flushed: 0,
+            next_saved: 0,
             stopping: None,
             settling: Vec::new(),
             emptying: None,
@@ -163,6 +170,7 @@ impl Worker {
         self.hear();
         self.go_on_closing();
         let flushing = self.flush_due();
+        let saving = self.save_due();
         if self.finishing && self.has_finished() {
             return Step::Ended;
         }
@@ -171,7 +179,7 @@ impl Worker {
         if !took {
             self.answer_empty();
         }
-        match took || tried || flushing {
+        match took || tried || flushing || saving {
             true => Step::Busy,
             false => Step::Idle(self.idle_for()),
         }
@@ -235,40 +243,60 @@ impl Worker {
         shards.any(|owned| owned.try_on(&self.shared, now))
     }
 
-    /// Flushes shards whose time has come, then those that can go on with their last flush, for as long as a batch may
-    /// wait; says whether some of the former are left.
+    /// Flushes shards whose time has come, and those that can go on with their last flush, each in its turn, for as
+    /// long as a batch may wait; says whether there is more to do at once.
     fn flush_due(&mut self) -> bool {
         let at = self.shared.clock.monotonic();
-        let all_flushed = !self.shards.values().any(|owned| owned.due);
-        if at >= self.next_flush && all_flushed {
+        if at >= self.next_flush && !self.shards.values().any(|owned| owned.due) {
             // By the interval, not by now: what a batch took must not stretch every round.
             let interval = self.shared.tuning.flush_interval();
             self.next_flush = (self.next_flush + interval).max(at);
             self.shards.values_mut().filter(|owned| owned.ready).for_each(|owned| owned.due = true);
         }
-        let now = self.now();
-        for due in [true, false] {
-            for owned in
-                self.shards.values_mut().filter(|owned| owned.due == due && (due || owned.can_go_on()))
-            {
-                let began = self.shared.clock.monotonic();
-                if began > at + FLUSH_FOR {
-                    break;
-                }
-                owned.flush(&self.shared, now);
-                let took = self.shared.clock.monotonic() - began;
-                self.shared.metrics.flush(took);
-                traces::record(|| Span::ended("flush", took).number("shard", owned.shard.id.into()));
-                if std::mem::take(&mut owned.due) {
-                    status::post(&self.shared, self.index, &owned.shard);
-                }
+        let (now, until) = (self.now(), at + FLUSH_FOR);
+        for id in self.turns(self.next_flushed, Owned::wants_flush) {
+            let began = self.shared.clock.monotonic();
+            let Some(owned) = self.shards.get_mut(&id).filter(|_| began <= until) else {
+                break;
+            };
+            self.next_flushed = id + 1;
+            owned.flush(&self.shared, now, until);
+            let took = self.shared.clock.monotonic() - began;
+            self.shared.metrics.flush(took);
+            traces::record(|| Span::ended("flush", took).number("shard", id.into()));
+            if std::mem::take(&mut owned.due) {
+                status::post(&self.shared, self.index, &owned.shard);
             }
         }
-        for owned in self.shards.values_mut().filter(|owned| owned.ready) {
-            owned.checkpoint(&self.shared, now);
-            owned.recover(&self.shared, now);
+        self.shards.values().any(Owned::wants_flush)
+    }
+
+    /// Puts plugins back that have failed, and takes a step of each checkpoint that is due, each shard in its turn, for
+    /// as long as a batch may wait; says whether there was no time for some.
+    fn save_due(&mut self) -> bool {
+        let now = self.now();
+        let until = self.shared.clock.monotonic() + SAVE_FOR;
+        self.shards
+            .values_mut()
+            .filter(|owned| owned.ready)
+            .for_each(|owned| owned.recover(&self.shared, now));
+        for id in self.turns(self.next_saved, |owned| owned.wants_saving(now)) {
+            if self.shared.clock.monotonic() >= until {
+                return true;
+            }
+            self.next_saved = id + 1;
+            if let Some(owned) = self.shards.get_mut(&id) {
+                owned.checkpoint(&self.shared, now);
+            }
         }
-        self.shards.values().any(|owned| owned.due)
+        false
+    }
+
+    /// Those shards that want something, beginning with this one or the next behind it: so that none takes the others'
+    /// turns however much it wants.
+    fn turns(&self, first: u32, want: impl Fn(&Owned) -> bool) -> Vec<u32> {
+        let behind = self.shards.range(first..).chain(self.shards.range(..first));
+        behind.filter(|(_, owned)| want(owned)).map(|(&id, _)| id).collect()
     }
 
     /// For how long there is nothing to do, if no event comes.

@@ -76,6 +76,8 @@ impl Owned {
             return false;
         };
         self.restore(loaded, shared, now);
+        self.join(&shared.changes);
+        self.trials.iter_mut().for_each(|trial| trial.begin_backfill(&mut self.shard, shared, now));
         true
     }
 
@@ -207,14 +209,21 @@ impl Owned {
         shared.board.checkpoint(status, now.monotonic_ms);
     }
 
-    /// Whether it has rows to hand over that the last flush left, and room for them.
-    pub(super) fn can_go_on(&self) -> bool {
-        self.left != Left::Nothing && self.writer.has_room()
+    /// Whether its rows are asked for, or it has some that the last flush left and room for them.
+    pub(super) fn wants_flush(&self) -> bool {
+        self.due || (self.left != Left::Nothing && self.writer.has_room())
     }
 
-    /// Hands changed rows to the writer, from where the last flush ended; says whether none are left.
-    pub(super) fn flush(&mut self, shared: &Shared, now: Now) -> bool {
-        self.left = flush::flush(&mut self.shard, &mut self.trials, &self.writer, shared, now, self.left);
+    /// Whether a step of a checkpoint is due.
+    pub(super) fn wants_saving(&self, now: Now) -> bool {
+        self.ready && self.shard.cells.iter().any(|cell| saves(cell) && cell.job.is_due(now.monotonic_ms))
+    }
+
+    /// Hands changed rows to the writer, from where the last flush ended, until some time by the monotonic clock; says
+    /// whether none are left.
+    pub(super) fn flush(&mut self, shared: &Shared, now: Now, until: Duration) -> bool {
+        let (trials, writer) = (&mut self.trials, &self.writer);
+        self.left = flush::flush(&mut self.shard, trials, writer, shared, now, until, self.left);
         self.finish_renewal(shared, now);
         self.left == Left::Nothing
     }
@@ -227,8 +236,7 @@ impl Owned {
         }
         for index in 0..self.shard.cells.len() {
             let cell = &self.shard.cells[index];
-            let saves = cell.settled && !cell.giving && cell.moved.is_none();
-            if !saves || !cell.job.is_due(now.monotonic_ms) || !self.writer.has_room() {
+            if !saves(cell) || !cell.job.is_due(now.monotonic_ms) || !self.writer.has_room() {
                 continue;
             }
             let (cell, tokens) = (&mut self.shard.cells[index], &mut self.shard.tokens);
@@ -262,12 +270,19 @@ impl Owned {
         self.left == Left::Nothing && self.shard.cells.iter().filter(|cell| !cell.apart).all(handed)
     }
 
+    /// Whether dead letters of its partitions are on their way.
+    pub(super) fn awaits_letters(&self, shared: &Shared) -> bool {
+        let partitions = self.shard.cells.iter().flat_map(|cell| cell.clock.vector());
+        !self.lost && partitions.into_iter().any(|(id, _)| shared.rejections.first_undelivered(id).is_some())
+    }
+
     /// Whether all that was counted is stored: in rows and, where they are taken, in checkpoints. What
     /// another process owns is not ours to store, and what is still put together from a former layout is there.
     pub(super) fn is_stored(&self, shared: &Shared) -> bool {
+        let decoded = shared.decoded();
         let saved = |cell: &Cell| {
             let saves = cell.is_active() && cell.clock.is_known() && cell.moved.is_none();
-            !saves || (!cell.job.is_under_way() && cell.job.covers(cell))
+            !saves || (!cell.job.is_under_way() && cell.job.covers(cell, &decoded))
         };
         let saves = shared.checkpoint_interval.is_some();
         self.lost
@@ -276,6 +291,11 @@ impl Owned {
                 && self.writer.is_idle()
                 && (!saves || self.shard.cells.iter().filter(|cell| cell.settled).all(saved))
     }
+}
+
+/// Whether checkpoints of a cell are taken.
+fn saves(cell: &Cell) -> bool {
+    cell.settled && !cell.giving && cell.moved.is_none()
 }
 
 /// Which checkpoints these cells start from; none where checkpoints are off.

@@ -159,7 +159,8 @@ impl Worker {
     /// Lets all shards go when they are stored. What they have taken is nowhere to be read again.
     pub(super) fn retire(&mut self, done: Sender<()>) {
         self.waiting.clear();
-        for owned in std::mem::take(&mut self.shards).into_values() {
+        for mut owned in std::mem::take(&mut self.shards).into_values() {
+            owned.end_carrying();
             self.closing.push(Closing::new(owned, Duration::MAX, None));
         }
         self.retiring = Some(done);
@@ -167,7 +168,7 @@ impl Worker {
 
     /// Begins to give a shard back: what it has left is stored first, within a deadline.
     pub(super) fn close(&mut self, mut owned: Owned, done: Option<Sender<()>>) {
-        owned.end_renewals();
+        owned.end_carrying();
         let until = self.shared.clock.monotonic() + self.shared.revoke_deadline;
         self.closing.push(Closing::new(owned, until, done));
     }

@@ -24,13 +24,7 @@ impl Worker {
 
     /// Hands on dead letters that found no room; says whether none is left.
     pub(super) fn hand_letters_on(&mut self) -> bool {
-        while let Some(letter) = self.letters.pop_front() {
-            if let Some(letter) = self.shared.rejections.hand_on(letter) {
-                self.letters.push_front(letter);
-                return false;
-            }
-        }
-        true
+        self.shared.rejections.hand_on(&mut self.letters)
     }
 
     /// Takes one batch from the next lane that has one and may be read; false where there is none.
@@ -77,9 +71,8 @@ impl Worker {
         }
         let replayed = fetch.next <= self.lanes[lane].decoded;
         if feed == Feed::Live && !replayed {
-            let mut rejected = std::mem::take(&mut self.rejected);
-            self.shared.rejections.reject(fetch.partition, &*fetch.records, &mut rejected, &mut self.letters);
-            self.rejected = rejected;
+            let rejected = std::mem::take(&mut self.rejected);
+            self.shared.rejections.reject(fetch.partition, &*fetch.records, rejected, &mut self.letters);
             if sources.is_none() {
                 self.shared.metrics.messages.inc_by(fetch.records.len() as u64);
             }
@@ -181,7 +174,7 @@ impl Worker {
         }
         if !late.is_empty() && !routed.replayed {
             let partition = routed.mark.partition;
-            self.shared.rejections.reject(partition, &*routed.records, &mut late, &mut self.letters);
+            self.shared.rejections.reject(partition, &*routed.records, late, &mut self.letters);
         }
         match routed.replayed {
             true => self.shared.metrics.replayed.inc_by(trades),

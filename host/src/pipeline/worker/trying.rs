@@ -14,7 +14,11 @@ use super::super::checkpoint::Job;
 use super::super::comparison::{Comparison, Moment, Waiting};
 use super::super::shard::Shard;
 use super::super::trial::{Goal, Origin, Stage, Trial};
+use crate::plugin::{self, PluginError};
 use crate::store::Chunk;
+
+/// How much is exported to see that it can be, in bytes.
+const ONE_PAGE: u32 = 4_096;
 
 /// A shard's part in one trial.
 pub(in super::super) struct Trying {
@@ -69,7 +73,7 @@ impl Trying {
         match (self.stage, self.trial.goal()) {
             (Stage::Preparing, _) => self.prepare(shard, shared, now),
             (Stage::InStep, Goal::Show | Goal::Accept) => {
-                self.show(shard);
+                self.show(shard, shared);
                 true
             }
             (Stage::Shown, Goal::Accept) => self.accept(shard, shared),
@@ -115,10 +119,44 @@ impl Trying {
             Some(_) => self.carry_on(shard, new),
             None if shard.cells[new].apart => self.drain(shard, new, shared, now),
             None if shard.cells[new].lag.is_none() => {
-                self.reach(shard.id, Stage::InStep);
+                self.keep_up(shard, new);
                 true
             }
             None => false,
+        }
+    }
+
+    /// The new cell takes every batch from now on. One whose state cannot be saved never comes so far: it would be
+    /// found out only when nothing else is left.
+    fn keep_up(&mut self, shard: &mut Shard, new: usize) {
+        let cell = &mut shard.cells[new];
+        let Some(page) = cell.export(0, 0, ONE_PAGE, &mut shard.tokens) else {
+            return;
+        };
+        if page.generation > 0 {
+            return self.reach(shard.id, Stage::InStep);
+        }
+        let words = "export-state gives generation 0; the first one is 1";
+        self.trial.fail(shard.id, PluginError::new(self.trial.running.name(), plugin::Stage::Export, words));
+        self.abandon(shard);
+    }
+
+    /// Makes the cell of a plugin that begins with nothing, in a shard that has just been opened: who is about to say
+    /// from where the shard reads has to know of it.
+    pub(super) fn begin_backfill(&mut self, shard: &mut Shard, shared: &Shared, now: Now) {
+        let begins = self.stage == Stage::Preparing && self.trial.goal() != Goal::Abandon;
+        if begins && self.new.is_none() && self.trial.origin == Origin::Backfill {
+            self.make(shard, shared, now);
+        }
+    }
+
+    /// Gives up a carrying of state that is under way: the shard goes, and its next life begins anew.
+    pub(super) fn end_carry(&mut self, shard: &mut Shard) {
+        if self.carry.take().is_some() {
+            if let Some(former) = self.former(shard) {
+                shard.cells[former].giving = false;
+            }
+            self.drop_new(shard);
         }
     }
 
@@ -126,7 +164,11 @@ impl Trying {
     fn make(&mut self, shard: &mut Shard, shared: &Shared, now: Now) -> bool {
         let behind = self.former(shard);
         let former = behind.map(|place| &mut shard.cells[place]);
-        if let Some(former) = former.filter(|_| self.trial.origin == Origin::Carried) {
+        // One that was given up has no state to give: the new one reads the trades again.
+        let gives = |former: &&mut Cell| {
+            self.trial.origin == Origin::Carried && former.recovery.suspended_by().is_none()
+        };
+        if let Some(former) = former.filter(gives) {
             // What is carried must be whole, and of one generation.
             if !former.is_active()
                 || former.lag.is_some()
@@ -136,7 +178,7 @@ impl Trying {
                 return false;
             }
             former.giving = true;
-            self.carry = Some(Carry::new());
+            self.carry = Some(Carry::new(former));
         }
         let made = self.trial.instance();
         let instance = match made {
@@ -147,7 +189,10 @@ impl Trying {
                 return true;
             }
         };
-        let cell = Cell::beside(&self.trial.running, instance, shared.rules.clock);
+        let mut cell = Cell::beside(&self.trial.running, instance, shared.rules.clock);
+        if let Some(carry) = &self.carry {
+            carry.begin(&mut cell);
+        }
         let id = cell.id;
         self.new = Some(id);
         shard.add(cell, behind);
@@ -172,7 +217,6 @@ impl Trying {
             Carried::InStep => {
                 let bytes = carry.bytes;
                 from.giving = false;
-                to.apart = true;
                 self.carry = None;
                 self.trial.change(|reports| reports.carried_bytes += bytes);
             }
@@ -209,17 +253,19 @@ impl Trying {
                 shard.cells[former].touch_all(&mut shard.tokens);
             }
         }
-        self.reach(shard.id, Stage::InStep);
+        self.keep_up(shard, new);
         true
     }
 
     /// Shows the new cell in the place of the former one.
-    fn show(&mut self, shard: &mut Shard) {
+    fn show(&mut self, shard: &mut Shard, shared: &Shared) {
         let Some(new) = self.place(shard) else {
             return;
         };
         let former = self.former(shard).map(|place| &mut shard.cells[place]);
-        let sight = former.map_or(Sight::Visible, |cell| std::mem::replace(&mut cell.sight, Sight::Hidden));
+        // One that reads the backlog of a shard that was just opened waits for its end like any other there.
+        let alone = if shared.withholds() { Sight::Withheld } else { Sight::Visible };
+        let sight = former.map_or(alone, |cell| std::mem::replace(&mut cell.sight, Sight::Hidden));
         let cell = &mut shard.cells[new];
         cell.sight = sight;
         cell.touch_all(&mut shard.tokens);

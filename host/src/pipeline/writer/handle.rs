@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::super::shard::Shard;
 use super::{News, Outgoing};
+use crate::results::LEADING_KEY;
 use crate::store::{CheckpointPiece, Chunk, Owner, REMOVED_AT_ONCE, Removal, Sweep};
 
 /// The worker's end of a shard's writer.
@@ -45,7 +46,7 @@ impl WriterHandle {
 
     /// Writes nothing, so that the writer finds out whether the store still has what it accepted.
     pub(in super::super) fn probe(&self, shard: u32) {
-        let chunk = Chunk::new(shard, super::super::flush::LEADING_KEY.into(), false, 0, None);
+        let chunk = Chunk::new(shard, LEADING_KEY.into(), false, 0, None);
         self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
     }
 
@@ -77,7 +78,7 @@ impl WriterHandle {
         }
         if !state.removals.is_empty() && self.has_room() {
             let owed = std::mem::take(&mut state.removals);
-            let mut chunk = Chunk::new(shard.id, super::super::flush::LEADING_KEY.into(), true, 0, None);
+            let mut chunk = Chunk::new(shard.id, LEADING_KEY.into(), true, 0, None);
             chunk.forgotten = shard.still_gone(owed);
             self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
         }
