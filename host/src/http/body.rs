@@ -34,6 +34,12 @@ impl Pieces {
         Self { body, ends: now + LONGEST, due: now + PATIENCE, received: 0 }
     }
 
+    /// Begins the time anew that it may take.
+    pub(super) fn begin(&mut self) {
+        let now = Instant::now();
+        (self.ends, self.due) = (now + LONGEST, now + PATIENCE);
+    }
+
     /// How long the body is at least, as it was announced.
     pub(super) fn announced(&self) -> u64 {
         self.body.size_hint().lower()

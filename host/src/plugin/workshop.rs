@@ -103,6 +103,8 @@ fn work(loader: &Loader, waiting: &Receiver<Job>) {
         let Job { candidate, taken, answer } = job;
         let outcome = loader.load(&candidate, &taken);
         tell(&candidate, &outcome);
+        // Who hears of it may take in the next one at once: the memory of one is enough.
+        drop(candidate);
         // Nobody may want it any more.
         drop(answer.send(outcome));
     }

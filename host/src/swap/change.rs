@@ -53,7 +53,7 @@ pub(super) struct Change {
     /// How it ends, once that is known.
     pub(super) ended: Option<Ended>,
     /// Who waits for the answer.
-    answer: Option<oneshot::Sender<Answer>>,
+    pub(super) answer: Option<oneshot::Sender<Answer>>,
     from: Option<String>,
     at_ms: i64,
     phases: Phases,

@@ -372,10 +372,14 @@ impl Work {
                 }
             }
         }
-        let answer = change.final_answer();
-        change.answer(answer);
         if let Some(kept) = self.plugins.get_mut(name) {
             status::remember(name, &mut kept.history, change.remembered());
+        }
+        let (waiting, answer) = (change.answer.take(), change.final_answer());
+        // Who hears of it may send the next component at once: the memory of one is enough.
+        drop(change);
+        if let Some(waiting) = waiting {
+            tell(waiting, answer);
         }
     }
 

@@ -45,6 +45,8 @@ struct State {
 
 /// What the process with this number wrote.
 type Written<T> = (u128, T);
+/// How far each partition was taken, by shard and plugin.
+type Marks = BTreeMap<(u32, Arc<str>), Written<BTreeMap<i32, i64>>>;
 
 /// What the store took since it last went back.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ struct Seen {
     /// The clock of the last row by result key and token, and who wrote it.
     clocks: BTreeMap<(Arc<str>, Arc<str>), Written<i64>>,
     /// The marks of the last checkpoint by shard and plugin, and who took it.
-    marks: BTreeMap<(u32, Arc<str>), Written<BTreeMap<i32, i64>>>,
+    marks: Marks,
     /// What went back although it must not.
     wrong: Vec<String>,
 }

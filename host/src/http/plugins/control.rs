@@ -91,6 +91,8 @@ impl Control {
         let Ok(Ok(place)) = turn else {
             return Err(Problem::unavailable("another component is being taken in", "try again in a moment"));
         };
+        // What it waited for its turn is nobody's slowness.
+        pieces.begin();
         let (directory, owned_name) = (self.directory.clone(), name.to_owned());
         let mut upload = blocking(move || directory.upload(&owned_name)).await?;
         let mut gathered = Vec::new();
