@@ -32,7 +32,8 @@ globalThis.console = { ...log, log: log.info };
 Math.random = () => {
     throw new Error("a plugin has no randomness: the same input must give the same result");
 };
-const withoutTime = () => {
+// No arrow: `new Date()` is to be refused with the same words.
+const withoutTime = function () {
     throw new Error("a plugin has no clock: trade.timeMs says when a trade was made");
 };
 globalThis.Date = Object.assign(withoutTime, { now: withoutTime });

@@ -57,8 +57,9 @@
 //!
 //! - A pane is one step of the resolution (a second, unless configured otherwise) of one token. Trades
 //!   reach a pane in any order of time; [`Trade::offset_ms`] tells the order within it.
-//! - `merge` gets the earlier stretch as `self` and the later one as argument, and must be associative.
-//!   That is all that first and last prices need.
+//! - `merge` gets the earlier stretch as `self` and the later one as argument. It must be associative, and an
+//!   empty (default) pane on either side must change nothing: first and last prices need no more, but ask whether
+//!   there is a trade on that side.
 //! - Sums of floats drift with their order. [`Fixed`] does not: it is exact, so that the same trades give
 //!   the same windows whatever their order.
 //! - The order in which a hash map is walked must not reach a result; [`Map`] says why.

@@ -23,7 +23,8 @@ pub trait Pane: Pack + Default + Clone + 'static {
     /// The last part of the Redis key of a result: `[a-z0-9_-]{1,32}`.
     const RESULT_KEY: &'static str = Self::NAME;
 
-    /// The version of the packed form; raised when [`Pack`] changes, which starts windows anew.
+    /// The version of the packed form; raised when [`Pack`] changes: state of another version is
+    /// refused, never misread.
     const STATE_VERSION: u32 = 1;
 
     /// The values of a result, in the order in which [`Pane::write`] writes them.
@@ -35,7 +36,7 @@ pub trait Pane: Pack + Default + Clone + 'static {
     /// Adds a trade. Trades come in any order of time.
     fn add(&mut self, trade: &Trade);
 
-    /// Adds everything that a pane later in time holds.
+    /// Adds everything that a pane later in time holds. Associative; the default pane on either side changes nothing.
     fn merge(&mut self, later: &Self);
 
     /// Writes the values of one window.

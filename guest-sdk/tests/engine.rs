@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use aggregator_sdk::field::Declared;
 use aggregator_sdk::testing::{Host, Oracle, Random, Sample};
 use aggregator_sdk::windows::Windows;
-use aggregator_sdk::{Fixed, Map, Pane, PanePlugin, Row, Side, Trade, decimal, float, integer, text};
+use aggregator_sdk::{Fixed, Map, Pane, PanePlugin, Row, Set, Side, Trade, decimal, float, integer, text};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -22,14 +22,22 @@ struct Witness {
     first: Option<(u32, String)>,
     last: Option<(u32, String)>,
     wallets: Map<String, u32>,
+    hashes: Set<u64>,
 }
 
 impl Pane for Witness {
     const NAME: &'static str = "witness";
-    const FIELDS: &'static [Declared] =
-        &[integer("count"), float("usd"), text("first"), text("last"), decimal("wallets", 0)];
+    const FIELDS: &'static [Declared] = &[
+        integer("count"),
+        float("usd"),
+        text("first"),
+        text("last"),
+        decimal("wallets", 0),
+        integer("hashes"),
+    ];
     const COLUMNS: aggregator_sdk::contract::OptionalColumns =
         aggregator_sdk::contract::OptionalColumns::WALLET
+            .union(aggregator_sdk::contract::OptionalColumns::WALLET_HASH)
             .union(aggregator_sdk::contract::OptionalColumns::TX_HASH);
 
     fn add(&mut self, trade: &Trade) {
@@ -43,6 +51,7 @@ impl Pane for Witness {
             self.last = this();
         }
         *self.wallets.entry(trade.wallet.to_owned()).or_default() += 1;
+        self.hashes.insert(trade.wallet_hash);
     }
 
     fn merge(&mut self, later: &Self) {
@@ -53,6 +62,7 @@ impl Pane for Witness {
         for (wallet, count) in &later.wallets {
             *self.wallets.entry(wallet.clone()).or_default() += count;
         }
+        self.hashes.extend(&later.hashes);
     }
 
     fn write(&self, row: &mut Row) {
@@ -61,6 +71,7 @@ impl Pane for Witness {
         row.text(self.first.as_ref().map_or("", |(_, tx)| tx));
         row.text(self.last.as_ref().map_or("", |(_, tx)| tx));
         row.decimal(self.wallets.len() as i128);
+        row.integer(self.hashes.len() as i64);
     }
 }
 

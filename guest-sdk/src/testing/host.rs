@@ -195,7 +195,7 @@ impl<P: Plugin> Host<P> {
 }
 
 /// Stands for the real hash of a wallet; plugins know only that equal wallets hash equally.
-fn hash(text: &str) -> u64 {
+pub(super) fn hash(text: &str) -> u64 {
     use std::hash::Hasher;
     let mut hasher = FastHasher::default();
     hasher.write(text.as_bytes());

@@ -3,6 +3,7 @@
 //! Not clever: it keeps all trades and looks at each. The invariant: a window holds the trades whose
 //! pane is among its last ones, in order of time, equal times in order of arrival.
 
+use super::host::hash;
 use super::value::{self, Groups, rows_are_close};
 use super::{Host, Market, Random, Sample};
 use crate::Plugin;
@@ -66,7 +67,7 @@ fn as_trade(sample: &Sample, begin_ms: i64) -> Trade<'_> {
         amount: sample.amount,
         price: sample.price,
         wallet: &sample.wallet,
-        wallet_hash: 0,
+        wallet_hash: hash(&sample.wallet),
         tx_hash: &sample.tx_hash,
     }
 }

@@ -24,11 +24,12 @@ pub type Groups = Vec<Vec<Value>>;
 
 impl Value {
     /// Whether two values are the same within the accuracy that results promise: 1e-9 relative or
-    /// 1e-12 absolute for floats, exact for everything else.
+    /// 1e-12 absolute for floats, exact for everything else. What is no finite number is written as 0.
     #[must_use]
     pub fn is_close(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Float(one), Self::Float(other)) => {
+                let [one, other] = [one, other].map(|value| if value.is_finite() { *value } else { 0.0 });
                 let apart = (one - other).abs();
                 one == other || apart <= 1e-12 || apart <= 1e-9 * one.abs().max(other.abs())
             }
@@ -66,4 +67,17 @@ pub(super) fn rows(table: &Table, groups: usize) -> impl Iterator<Item = (u32, G
         let cells = (0..groups).map(|group| cell(&table.columns, row * groups + group));
         (token, cells.collect())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Value;
+
+    #[test]
+    fn what_is_no_number_is_what_the_host_writes_for_it() {
+        let nan = Value::Float(f64::NAN);
+        assert!(nan.is_close(&nan) && nan.is_close(&Value::Float(0.0)));
+        assert!(Value::Float(f64::INFINITY).is_close(&nan));
+        assert!(!nan.is_close(&Value::Float(1.0)));
+    }
 }
