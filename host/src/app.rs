@@ -100,7 +100,7 @@ impl App {
             .map_err(internal)?;
         let metrics = Arc::new(Metrics::new().map_err(internal)?);
         let workers = workers(&config);
-        let health = Arc::new(Health::new(workers));
+        let health = Arc::new(Health::new(workers, config.plugins.deadline));
         health.ok(Part::Plugins, "");
         let undelivered = Undelivered::default();
         let (letters, dead_letters) = match &config.kafka.dead_letter_topic {

@@ -16,7 +16,7 @@ use clap_complete::Shell;
 
 use crate::app::{App, AppError};
 use crate::author::{self, Author, Failure, Tap};
-use crate::config::{self, Config, Warning};
+use crate::config::{self, Config, Warning, reached_at};
 use crate::kafka::mock::MockBroker;
 use crate::maintenance::allocator;
 use crate::plugin::catalog::{self, Lineup, Running};
@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
         Some(Command::Health(health)) => return ask_health(&health),
         Some(Command::Compile) => return compile_component(),
         Some(Command::Plugin(author)) => return reported(author::run(author, settings)),
-        Some(Command::Top(top)) => return reported(top::run(top, || Ok(settings()?.http.port))),
+        Some(Command::Top(top)) => return reported(top::run(top, || Ok(settings()?.http.address()))),
         Some(Command::Tap(tap)) => return reported(settings().and_then(|config| tap.run(&config))),
     };
     match result {
@@ -146,12 +146,17 @@ fn open_store(config: &Config) -> Result<Store, AppError> {
     Store::redis(&config.redis).map_err(|error| AppError::Config(error.to_string()))
 }
 
+/// What tells how to come in at a broker: names of settings, or what they begin with.
+const DOORS: [&str; 3] = ["KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_", "KAFKA_SSL_"];
+
 fn run_demo() -> Result<(), AppError> {
     let broker = MockBroker::start(demo::TOPIC, demo::PARTITIONS).map_err(demo_failed)?;
     let mut map = environment()?;
     for (name, value) in [("KAFKA_BROKERS", broker.brokers()), ("KAFKA_TOPIC", demo::TOPIC.to_owned())] {
         map.insert(name.to_owned(), value);
     }
+    // This environment may be that of a broker with a guarded door; the demo's has none.
+    map.retain(|name, _| !DOORS.iter().any(|door| name.starts_with(door)));
     map.insert("START_FROM".to_owned(), "earliest".to_owned());
     map.entry("LOG_FORMAT".to_owned()).or_insert_with(|| "text".to_owned());
     let (config, _log) = configure(map)?;
@@ -161,7 +166,8 @@ fn run_demo() -> Result<(), AppError> {
 fn serve_demo(config: Config, broker: &MockBroker) -> Result<(), AppError> {
     let plugins = load_plugins(&config)?;
     let app = App::build(config, plugins, Store::memory())?;
-    say(&format!("Open http://{}/ and watch the windows move; Ctrl-C ends the demo.", app.address()))?;
+    let address = reached_at(app.address());
+    say(&format!("Open http://{address}/ and watch the windows move; Ctrl-C ends the demo."))?;
 
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
@@ -193,7 +199,19 @@ fn check(connect: bool) -> Result<(), AppError> {
     if let Some(trouble) = loader.cache_trouble() {
         say(&format!("warning: {trouble}"))?;
     }
-    for plugin in load_with(loader, &config)?.running {
+    // Certificates that cannot be read stop a start, too.
+    let mut results = vec![check_plugins(loader, &config), open_store(&config).map(drop)];
+    if connect {
+        results.extend([check_kafka(&config), check_redis(&config)]);
+    }
+    let mut wrong = results.into_iter().filter_map(Result::err);
+    let Some(first) = wrong.next() else { return Ok(()) };
+    wrong.for_each(|error| say_error(&error));
+    Err(first)
+}
+
+fn check_plugins(loader: Loader, config: &Config) -> Result<(), AppError> {
+    for plugin in load_with(loader, config)?.running {
         let description = plugin.plugin.description();
         say(&format!(
             "plugin {} {}: ok, writes token:{{address}}:{}, groups {}",
@@ -203,20 +221,24 @@ fn check(connect: bool) -> Result<(), AppError> {
             plugin.settings.groups.join(" ")
         ))?;
     }
-    // Certificates that cannot be read stop a start, too.
-    let store = open_store(&config)?;
-    if connect {
-        let partitions =
-            kafka::connect(&config.kafka).map_err(|error| AppError::Unavailable(error.to_string()))?;
-        say(&format!("kafka: ok, topic {} has {partitions} partitions", config.kafka.topic))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| AppError::Internal(error.to_string()))?;
-        runtime.block_on(store.ping()).map_err(|error| AppError::Unavailable(error.to_string()))?;
-        say(&format!("redis: ok at {}", config.redis.display))?;
-    }
     Ok(())
+}
+
+fn check_kafka(config: &Config) -> Result<(), AppError> {
+    let partitions =
+        kafka::connect(&config.kafka).map_err(|error| AppError::Unavailable(error.to_string()))?;
+    say(&format!("kafka: ok, topic {} has {partitions} partitions", config.kafka.topic))
+}
+
+fn check_redis(config: &Config) -> Result<(), AppError> {
+    // What cannot be opened has been told.
+    let Ok(store) = open_store(config) else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| AppError::Internal(error.to_string()))?;
+    runtime.block_on(store.ping()).map_err(|error| AppError::Unavailable(error.to_string()))?;
+    say(&format!("redis: ok at {}", config.redis.display))
 }
 
 /// What the child process does that the service compiles in.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -34,6 +35,11 @@ impl Part {
 /// What a key is called, in respect of the store, that writes have to leave out.
 pub const LEFT_OUT: &str = "left out";
 
+/// What a shard is called, in respect of a part: whoever lets go of it clears this.
+pub fn shard_topic(shard: u32) -> String {
+    format!("shard {shard}")
+}
+
 /// The state of a part.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
@@ -51,14 +57,16 @@ pub struct Health {
     warnings: Mutex<BTreeMap<&'static str, String>>,
     /// When each worker last went round its loop, in monotonic milliseconds.
     heartbeats: Vec<AtomicU64>,
+    /// When a worker that has not gone round is wedged, in milliseconds.
+    wedged_ms: u64,
 }
 
-/// A worker that has not gone round for so long is wedged.
-const WEDGED_MS: u64 = 15_000;
+/// A worker that has not gone round for so long is wedged, or for so much longer than a plugin's call may take.
+const WEDGED: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
 
 impl Health {
-    /// All parts unknown: not ready.
-    pub fn new(workers: usize) -> Self {
+    /// All parts unknown: not ready. A worker may be held by a plugin's call for `deadline`.
+    pub fn new(workers: usize, deadline: Duration) -> Self {
         let starting =
             || BTreeMap::from([(String::new(), Check { ok: false, reason: "starting".to_owned() })]);
         let parts = [Part::Kafka, Part::Redis, Part::Plugins];
@@ -66,6 +74,7 @@ impl Health {
             checks: Mutex::new(parts.map(|part| (part, starting())).into()),
             warnings: Mutex::default(),
             heartbeats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            wedged_ms: WEDGED.0.max(deadline + WEDGED.1).as_millis() as u64,
         }
     }
 
@@ -146,7 +155,8 @@ impl Health {
 
     /// The workers that have stopped making progress.
     pub fn wedged(&self, monotonic_ms: u64) -> Vec<usize> {
-        let wedged = |beat: &AtomicU64| monotonic_ms.saturating_sub(beat.load(Ordering::Relaxed)) > WEDGED_MS;
+        let wedged =
+            |beat: &AtomicU64| monotonic_ms.saturating_sub(beat.load(Ordering::Relaxed)) > self.wedged_ms;
         self.heartbeats
             .iter()
             .enumerate()
@@ -162,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_part_is_ready_when_none_of_its_respects_fails() {
-        let health = Health::new(1);
+        let health = Health::new(1, Duration::from_secs(1));
         assert!(!health.ready());
         for part in [Part::Kafka, Part::Redis, Part::Plugins] {
             health.ok(part, "");
@@ -177,8 +187,12 @@ mod tests {
 
     #[test]
     fn a_worker_that_does_not_go_round_is_wedged() {
-        let health = Health::new(2);
+        let health = Health::new(2, Duration::from_secs(1));
         health.beat(0, 20_000);
         assert_eq!(health.wedged(20_000), [1]);
+        // Somebody allows plugins a minute.
+        let health = Health::new(1, Duration::from_secs(60));
+        assert_eq!(health.wedged(64_000), [0; 0]);
+        assert_eq!(health.wedged(66_000), [0]);
     }
 }

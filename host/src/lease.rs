@@ -222,7 +222,7 @@ mod tests {
     fn keeper(store: &Arc<Store>, id: u128, instance: Option<&str>) -> LeaseKeeper {
         LeaseKeeper {
             store: Arc::clone(store),
-            health: Arc::new(Health::new(1)),
+            health: Arc::new(Health::new(1, Duration::from_secs(1))),
             id,
             session: Duration::from_millis(300),
             instance: instance.map(str::to_owned),

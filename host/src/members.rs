@@ -1,5 +1,5 @@
-//! The hosts of the group and which plugins they run, so that a version that is rolled out host by host can be followed
-//! on each of them.
+//! The hosts of the group, which plugins they run and which partitions they read, so that a version that is rolled out
+//! host by host can be followed on each of them.
 //!
 //! Not for deciding anything. Invariant: what is shown of others is what they said within the last seconds.
 
@@ -35,20 +35,21 @@ impl Members {
         Self { host, id: format!("{id:032x}"), heard: Mutex::default() }
     }
 
-    /// Says what this host runs, and hears the others.
+    /// Says what this host shows, and hears the others.
     ///
     /// # Errors
     /// When the store cannot be asked; what was heard before is then forgotten.
     pub async fn meet(&self, shared: &Shared) -> Result<(), StoreError> {
-        let running = shared.changes.running();
-        let plugins: BTreeMap<String, Version> = running
+        let shown = shared.changes.shown();
+        let plugins: BTreeMap<String, Version> = shown
             .iter()
             .map(|plugin| {
                 let version = plugin.plugin.description().version.clone();
                 (plugin.name().to_owned(), Version { version, digest: plugin.digest.to_string() })
             })
             .collect();
-        let own = Member { id: self.id.clone(), host: self.host.clone(), plugins };
+        let partitions = shared.board.partitions().into_keys().collect();
+        let own = Member { id: self.id.clone(), host: self.host.clone(), plugins, partitions };
         let heard = shared.writing.store.introduce(&own).await;
         let (members, answer) = match heard {
             Ok(members) => (members, Ok(())),
@@ -68,6 +69,21 @@ impl Members {
     /// Whether that is this host.
     pub fn is_self(&self, member: &Member) -> bool {
         member.id == self.id
+    }
+
+    /// The name of this host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The partitions that other hosts read, with the names of the hosts.
+    pub fn elsewhere(&self) -> Vec<(i32, String)> {
+        let mut read = Vec::new();
+        for member in self.heard().into_iter().filter(|member| !self.is_self(member)) {
+            read.extend(member.partitions.iter().map(|&partition| (partition, member.host.clone())));
+        }
+        read.sort_unstable();
+        read
     }
 
     /// All of them as JSON.

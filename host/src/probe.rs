@@ -3,7 +3,6 @@
 //! One question over plain HTTP, so that an image needs no shell and no other program. Not for anything that
 //! changes something. Invariant: it ends within a few seconds, whoever listens on the port.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -96,12 +95,7 @@ fn own_authority(http: &Http) -> Result<String, ProbeError> {
             "METRICS_PORT=0 takes any free port: name the one in the log with --url".to_owned(),
         ));
     }
-    let address = match http.bind {
-        IpAddr::V4(bind) if bind.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(bind) if bind.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
-        bind => bind,
-    };
-    Ok(SocketAddr::new(address, http.port).to_string())
+    Ok(http.address().to_string())
 }
 
 /// Says what an answer means.

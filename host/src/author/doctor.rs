@@ -74,11 +74,11 @@ impl Doctor {
     pub(super) fn run(&self, config: &Config) -> Result<Report, Failure> {
         let manifest = Manifest::read(Path::new("."))?;
         if self.fix && manifest.is_none() && target().is_err() {
-            said(Command::new("rustup").args(["target", "add", TARGET]))
-                .map_err(|words| Failure::Unavailable(format!("rustup target add {TARGET}: {words}")))?;
+            // Where that fails, the target is among what is missing below.
+            said(Command::new("rustup").args(["target", "add", TARGET])).ok();
         }
         let mut findings = match &manifest {
-            Some(manifest) => manifest.programs().into_iter().map(program).collect(),
+            Some(manifest) => needed_by(manifest),
             None => rust(),
         };
         findings.extend([
@@ -99,6 +99,16 @@ fn rust() -> Vec<Finding> {
 }
 
 /// What the manifest of this folder needs.
+fn needed_by(manifest: &Manifest) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = manifest.programs().into_iter().map(program).collect();
+    if manifest.build.iter().any(|step| step.run.iter().any(|word| word == "venv")) {
+        // Some systems have it in a package of its own, without which the module is there and fails.
+        let found = said(Command::new("python3").args(["-c", "import ensurepip; print('with pip')"]));
+        findings.push(Finding::of("venv", found, "install Python's venv, as with: apt install python3-venv"));
+    }
+    findings
+}
+
 fn program(name: &str) -> Finding {
     // Not every program knows the question; it is there all the same.
     let found = match Command::new(name).arg("--version").stdin(Stdio::null()).output() {

@@ -4,8 +4,9 @@
 //! manifest does not name, and a component that was built carries the version of the contract that its glue speaks.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -23,7 +24,7 @@ pub(super) const FILE: &str = "plugin.json";
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     /// What is done, in this order.
-    build: Vec<Step>,
+    pub(super) build: Vec<Step>,
     /// The file that comes of it.
     component: PathBuf,
     /// The version of the contract that the glue speaks.
@@ -35,9 +36,9 @@ pub(super) struct Manifest {
 /// One program to run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Step {
+pub(super) struct Step {
     /// The program and its arguments, without a shell; one with a slash lies in the folder.
-    run: Vec<String>,
+    pub(super) run: Vec<String>,
     /// What is set in the environment besides this one.
     #[serde(default)]
     environment: BTreeMap<String, String>,
@@ -118,6 +119,8 @@ impl Manifest {
         let write = || -> std::io::Result<()> {
             let mut aside = tempfile::NamedTempFile::new_in(folder)?;
             aside.write_all(&stamped)?;
+            // As readable as what a compiler writes: it is copied to where another user reads it.
+            aside.as_file().set_permissions(Permissions::from_mode(0o644))?;
             aside.persist(file)?;
             Ok(())
         };

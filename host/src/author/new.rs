@@ -191,6 +191,16 @@ fn by_path(path: &Path) -> String {
     format!("{{ path = {:?} }}", path.display().to_string())
 }
 
+/// Names that no crate can have: those of crates that are there already, and words of the language.
+#[rustfmt::skip]
+const OTHERS: &[&str] = &[
+    "aggregator-sdk", "aggregator_sdk", "alloc", "core", "proc-macro", "proc_macro", "std", "test",
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true",
+    "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
 /// A name that a plugin, a crate and a directory can have.
 fn check_name(name: &str) -> Result<(), Failure> {
     let begins = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
@@ -200,19 +210,20 @@ fn check_name(name: &str) -> Result<(), Failure> {
         )));
     }
     let taken = crate::plugin::same_name(name, crate::plugin::catalog::DEFAULT_NAME);
-    if taken || matches!(name, "test" | "aggregator-sdk" | "aggregator_sdk" | "core" | "std" | "alloc") {
+    if taken || OTHERS.contains(&name) {
         return Err(Failure::Unusable(format!("{name:?} is taken; choose another name")));
     }
     Ok(())
 }
 
-/// `my-metric` as a type: `MyMetric`.
+/// `my-metric` as a type: `MyMetric`; `trade` as `TradeMetric`, since other types have that name.
 fn type_name(name: &str) -> String {
     let capital = |word: &str| {
         let (first, rest) = word.split_at(usize::from(!word.is_empty()));
         first.to_ascii_uppercase() + rest
     };
-    name.split(['-', '_']).map(capital).collect()
+    let name: String = name.split(['-', '_']).map(capital).collect();
+    if name.ends_with("Metric") { name } else { name + "Metric" }
 }
 
 /// The toolchain's channel.
@@ -227,8 +238,11 @@ mod tests {
 
     #[test]
     fn names_become_types_and_paths_are_no_names() {
-        assert_eq!(type_name("my-new_metric2"), "MyNewMetric2");
-        for name in ["", "9lives", "-a", "../a", "a/b", "A", "std", "sliding_window", &"a".repeat(33)] {
+        assert_eq!(type_name("my-new_metric"), "MyNewMetric");
+        assert_eq!(type_name("trade"), "TradeMetric");
+        for name in
+            ["", "9lives", "-a", "../a", "a/b", "A", "std", "match", "sliding_window", &"a".repeat(33)]
+        {
             assert!(check_name(name).is_err(), "{name:?}");
         }
         assert!(check_name("my-metric").is_ok());

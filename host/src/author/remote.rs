@@ -71,7 +71,7 @@ impl Host {
     }
 
     pub(super) fn client(&self, config: &Config) -> Result<Client, Failure> {
-        let url = self.host.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http.port));
+        let url = self.host.clone().unwrap_or_else(|| format!("http://{}", config.http.address()));
         let token = match &self.token_file {
             Some(file) => Some(String::from_utf8_lossy(&workbench::read(file)?).trim().to_owned()),
             None => config.http.admin_token.as_ref().map(|token| token.expose().to_owned()),

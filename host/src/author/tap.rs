@@ -51,7 +51,7 @@ impl Tap {
     /// # Errors
     /// Says what does not answer or cannot be written.
     pub fn run(&self, config: &Config) -> Result<(), Failure> {
-        let url = self.host.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http.port));
+        let url = self.host.clone().unwrap_or_else(|| format!("http://{}", config.http.address()));
         let lines = Client::new("--host", &url, None)?.listen(&self.path()?)?;
         let heard = match &self.record {
             None => self.copy(lines, std::io::stdout().lock(), false)?,

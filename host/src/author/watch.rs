@@ -4,8 +4,7 @@
 //! component gets its name in the directory when it is complete, never before.
 
 use std::fmt;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,7 +15,8 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::manifest::Manifest;
 use super::{building, workbench};
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::plugin::directory::Directory;
 
 /// How long nothing more must change before a build begins: an editor writes several files.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -62,19 +62,14 @@ impl Watch {
         config: &Config,
         say: impl Fn(&Step) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let into = self.into.as_ref().unwrap_or(&config.plugins.dir);
+        let dir = self.into.as_ref().unwrap_or(&config.plugins.dir).clone();
+        let into = Directory::new(&config::Plugins { dir, ..config.plugins.clone() });
         // One mark is enough: a build looks at everything that has changed.
         let (changed, changes) = crossbeam_channel::bounded(1);
-        let mut watcher = watcher(changed)?;
-        for watched in self.watched()? {
-            let path = self.directory.join(watched);
-            watcher
-                .watch(&path, RecursiveMode::Recursive)
-                .map_err(|error| Failure::Unusable(format!("cannot watch {}: {error}", path.display())))?;
-        }
+        let _watching = self.watcher(changed)?;
         let mut built = 0;
         loop {
-            let step = match self.step(config, into) {
+            let step = match self.step(config, &into) {
                 Ok(step) => step,
                 Err(Failure::Unusable(words)) => Step { file: None, digest: None, problem: Some(words) },
                 Err(failure) => return Err(failure),
@@ -89,31 +84,48 @@ impl Watch {
     }
 
     /// What a build depends on.
-    fn watched(&self) -> Result<Vec<PathBuf>, Failure> {
+    fn sources(&self) -> Result<Vec<PathBuf>, Failure> {
         let named = Manifest::read(&self.directory)?.map(|manifest| manifest.sources);
-        Ok(named.unwrap_or_else(|| ["src", "Cargo.toml"].map(PathBuf::from).to_vec()))
+        let sources = named.unwrap_or_else(|| ["src", "Cargo.toml"].map(PathBuf::from).to_vec());
+        Ok(sources.iter().map(|source| self.directory.join(source)).collect())
+    }
+
+    /// What marks a change of a source, for as long as it lives.
+    fn watcher(&self, changed: Sender<()>) -> Result<impl Watcher, Failure> {
+        let sources = self.sources()?;
+        let own = sources.clone();
+        let is_source = move |path: &PathBuf| own.iter().any(|source| path.starts_with(source));
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let touched =
+                event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(&is_source));
+            if touched {
+                // A full channel has the mark already.
+                changed.try_send(()).ok();
+            }
+        })
+        .map_err(Failure::internal)?;
+        for path in &sources {
+            // A file is watched through its folder: editors put a new one in its place.
+            let (watched, mode) = match path.parent() {
+                Some(folder) if path.is_file() => (folder, RecursiveMode::NonRecursive),
+                _ => (path.as_path(), RecursiveMode::Recursive),
+            };
+            watcher
+                .watch(watched, mode)
+                .map_err(|error| Failure::Unusable(format!("cannot watch {}: {error}", path.display())))?;
+        }
+        Ok(watcher)
     }
 
     /// Builds, loads and puts the component where it is looked for.
-    fn step(&self, config: &Config, into: &Path) -> Result<Step, Failure> {
+    fn step(&self, config: &Config, into: &Directory) -> Result<Step, Failure> {
         let built = building::build(&self.directory)?;
         let loaded = workbench::load(config, &built.file, None)?;
-        let file = into.join(format!("{}.wasm", loaded.running.name()));
-        put(&file, &workbench::read(&built.file)?)
-            .map_err(|error| Failure::Unavailable(format!("cannot write {}: {error}", file.display())))?;
+        let mut upload = into.upload(loaded.running.name())?;
+        upload.add(&workbench::read(&built.file)?)?;
+        let file = upload.finish(None)?.publish()?;
         Ok(Step { file: Some(file), digest: Some(loaded.running.digest.to_string()), problem: None })
     }
-}
-
-fn watcher(changed: Sender<()>) -> Result<impl Watcher, Failure> {
-    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let touched = event.is_ok_and(|event| !event.kind.is_access());
-        if touched {
-            // A full channel has the mark already.
-            changed.try_send(()).ok();
-        }
-    })
-    .map_err(Failure::internal)
 }
 
 /// Waits for a change, and until nothing more changes.
@@ -128,12 +140,33 @@ fn wait(changes: &Receiver<()>) -> Result<(), Failure> {
     }
 }
 
-/// Writes a file beside its place, then gives it its name.
-fn put(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let mut aside = tempfile::NamedTempFile::new_in(directory)?;
-    aside.write_all(bytes)?;
-    aside.persist(file)?;
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_file_is_watched_however_often_another_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("metric.js"), "1").unwrap();
+        fs::write(
+            folder.path().join("plugin.json"),
+            r#"{"build":[],"component":"a.wasm","contract":"0.1.0","sources":["metric.js"]}"#,
+        )
+        .unwrap();
+        let watch = Watch { directory: folder.path().to_owned(), into: None, builds: None };
+        let (changed, changes) = crossbeam_channel::bounded(1);
+        let _watching = watch.watcher(changed).unwrap();
+        for text in ["2", "3", "4"] {
+            fs::write(folder.path().join("aside"), text).unwrap();
+            // What is no source is no change.
+            assert!(changes.recv_timeout(SETTLED).is_err(), "{text}");
+            fs::rename(folder.path().join("aside"), folder.path().join("metric.js")).unwrap();
+            changes.recv_timeout(LIMIT).unwrap();
+            while changes.recv_timeout(SETTLED).is_ok() {}
+        }
+    }
 }

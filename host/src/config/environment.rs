@@ -47,18 +47,17 @@ fn from_file(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, Strin
             return map;
         }
     };
+    let mut place = "the first setting".to_owned();
     for line in lines {
         match line {
             Ok((name, value)) => {
+                place = format!("what follows {name}");
                 map.entry(name).or_insert(value);
             }
-            // The line itself may hold a secret, so that only its beginning is told.
-            Err(dotenvy::Error::LineParse(line, _)) => {
-                let name = line.split('=').next().unwrap_or_default().trim();
-                problems.push(problem(
-                    FILE,
-                    format!("the line that begins with {name:?} is not of the form NAME=value"),
-                ));
+            // Nothing of the line is told: it may hold a secret, and the error may begin with it.
+            Err(dotenvy::Error::LineParse(..)) => {
+                let words = "is not of the form NAME=value; single quotes go round a value with blanks, backslashes or #";
+                problems.push(problem(FILE, format!("{place} {words}")));
             }
             Err(error) => {
                 problems.push(problem(FILE, format!("the file cannot be read: {error}")));
@@ -97,9 +96,18 @@ mod tests {
 
     #[test]
     fn a_broken_line_is_told_without_its_value() {
-        let (_, problems) = parsed("bad", "A=1\nREDIS_PASSWORD=\"hunter2 and no end\n");
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(!format!("{problems:?}").contains("hunter2"));
+        let broken = [
+            "REDIS_PASSWORD=\"hunter2 and no end",
+            "REDIS_PASSWORD=hunter2 and more",
+            "REDIS_PASSWORD=hunter2\\pw",
+            "REDIS_PASSWORD: hunter2",
+        ];
+        for (at, line) in broken.iter().enumerate() {
+            let (_, problems) = parsed(&format!("bad-{at}"), &format!("FIRST=1\n{line}\n"));
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            let told = format!("{problems:?}");
+            assert!(told.contains("what follows FIRST") && !told.contains("hunter2"), "{told}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! HTTP: where health, metrics and plugins are served.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::parse::{self, Parsed};
 use super::reader::Reader;
@@ -35,7 +35,24 @@ pub struct Http {
     pub admin_token: Option<Secret>,
 }
 
+/// Where whoever listens there is reached from this machine: everywhere is also here.
+#[must_use]
+pub fn reached_at(mut listens: SocketAddr) -> SocketAddr {
+    match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listens.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listens.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    listens
+}
+
 impl Http {
+    /// Where the service of these settings is reached from this machine.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        reached_at(SocketAddr::new(self.bind, self.port))
+    }
+
     /// Reads this part.
     pub(super) fn read(from: &mut Reader<'_>) -> Option<Self> {
         let bind = from.value("HTTP_BIND", |text| {

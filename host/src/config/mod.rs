@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 pub use environment::read;
 pub use error::{ConfigErrors, Problem};
 pub use example::example;
-pub use http::Http;
+pub use http::{Http, reached_at};
 pub use kafka::{Kafka, StartFrom};
 pub use log::{Format, Level, Log};
 pub use maintenance::Maintenance;

@@ -6,8 +6,8 @@
 //! written. Sending a request byte by byte does not extend it; keep-alive ends after it. Only who may
 //! change something is granted more, until one request is answered, through the connection's [`Peer`].
 //!
-//! With all places taken, the connection that has got nothing for longest gives its place to the next
-//! one: so clients that hold theirs for nothing do not keep others out.
+//! With all places taken, the connection that has got nothing for longest, and was not granted anything, gives
+//! its place to the next one: so clients that hold theirs for nothing do not keep others out.
 //!
 //! Invariant: an accepted connection holds one of the permits until it is dropped.
 
@@ -52,6 +52,7 @@ pub(super) struct GuardedListener {
 struct Open {
     /// When it got something last, in milliseconds since the listener began.
     served_ms: Arc<AtomicU64>,
+    grant: Grant,
     /// Ends it; closed when it has ended.
     cut: oneshot::Sender<()>,
 }
@@ -75,8 +76,9 @@ impl GuardedListener {
             return Some(permit);
         }
         self.open.retain(|open| !open.cut.is_closed());
-        let served_ms = |open: &Open| open.served_ms.load(Ordering::Relaxed);
-        let quietest = (0..self.open.len()).min_by_key(|&index| served_ms(&self.open[index]));
+        // Whoever was let in to change something goes last.
+        let rank = |open: &Open| (open.grant.left().is_some(), open.served_ms.load(Ordering::Relaxed));
+        let quietest = (0..self.open.len()).min_by_key(|&index| rank(&self.open[index]));
         if let Some(index) = quietest {
             // One that has ended meanwhile has given its place as well.
             self.open.swap_remove(index).cut.send(()).ok();
@@ -103,7 +105,8 @@ impl Listener for GuardedListener {
         }
         let (cut, told) = oneshot::channel();
         let guarded = Guarded::new(stream, self.patience, self.began, told, permit);
-        self.open.push(Open { served_ms: Arc::clone(&guarded.served_ms), cut });
+        let (served_ms, grant) = (Arc::clone(&guarded.served_ms), guarded.grant.clone());
+        self.open.push(Open { served_ms, grant, cut });
         (guarded, address)
     }
 

@@ -30,7 +30,8 @@ const PATH_BYTES: usize = 200;
 /// What a browser says of a request that its own page makes, or that a person typed.
 const OWN_SITE: [&str; 2] = ["same-origin", "none"];
 /// Who sends one of these is not the peer.
-const PROXIED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+const PROXIED: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// What stands before every route that changes something.
 pub(super) struct Guard {

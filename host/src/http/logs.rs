@@ -1,32 +1,28 @@
 //! `GET /logs`: the lines of the log that are about plugins, a JSON object a line.
 //!
 //! Not the whole log: that is on standard output. Invariant: one who follows the log takes a place of those who
-//! look at pages, is never without a word for longer than [`PULSE`], and hears how many lines were too many for him.
+//! look at pages, and hears how many lines were too many for him.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Extract};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::State;
 use super::problem::Problem;
+use super::{State, lines};
 use crate::log::PluginLine;
 
 /// How many lines are told where no number is asked for.
 const USUAL: usize = 100;
 /// The most lines that may be asked for; fewer are kept where they are long.
 const MOST: usize = 10_000;
-/// How often an empty line is sent where there is nothing to tell.
-const PULSE: Duration = Duration::from_secs(5);
 /// What may be asked for, in words.
 const ALLOWED: &str = "use plugin=NAME, lines=0 to 10000, and follow=true or false";
 
@@ -43,20 +39,20 @@ pub(super) async fn logs(
     Extract(state): Extract<Arc<State>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(Asked { plugin, lines, follow }) =
-        asked.map_err(|error| Problem::bad(error.body_text(), ALLOWED))?;
-    let most = match lines.as_deref() {
+    let Query(asked) = asked.map_err(|error| Problem::bad(error.body_text(), ALLOWED))?;
+    let most = match asked.lines.as_deref() {
         None => USUAL,
         Some(text) => match text.parse() {
             Ok(lines @ 0..=MOST) => lines,
             _ => return Err(Problem::bad(format!("bad number of lines {text:?}"), ALLOWED)),
         },
     };
-    let follows = match follow.as_deref() {
+    let follows = match asked.follow.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
         Some(text) => return Err(Problem::bad(format!("bad follow {text:?}"), ALLOWED)),
     };
+    let plugin = asked.plugin;
     let wanted = move |line: &PluginLine| plugin.as_deref().is_none_or(|plugin| plugin == line.plugin);
     let (kept, coming) = state.plugin_lines.listen();
     let mut last: Vec<&str> =
@@ -67,30 +63,27 @@ pub(super) async fn logs(
         let (place, ended) = state.streams.place()?;
         let told = stream::once(async { Ok::<_, Infallible>(Bytes::from(text)) });
         let next = stream::unfold((coming, wanted, place), |(mut coming, wanted, place)| async {
-            let line = next(&mut coming, &wanted).await?;
+            let line = lines::next_or_pulse(next(&mut coming, &wanted)).await?;
             Some((Ok(line), (coming, wanted, place)))
         });
         Body::from_stream(told.chain(next).take_until(Box::pin(ended)))
     } else {
         Body::from(text)
     };
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    Ok(lines::answer(body))
 }
 
-/// The next line that is wanted, or an empty one; none at the end of the service.
-async fn next(coming: &mut Receiver<Arc<PluginLine>>, wanted: impl Fn(&PluginLine) -> bool) -> Option<Bytes> {
-    let line = async {
-        loop {
-            match coming.recv().await {
-                Ok(line) if wanted(&line) => return Some(format!("{}\n", line.json)),
-                Ok(_) => {}
-                Err(RecvError::Lagged(lines)) => return Some(format!("{{\"left_out\":{lines}}}\n")),
-                Err(RecvError::Closed) => return None,
-            }
+/// The next line that is wanted; none at the end of the service.
+async fn next(
+    coming: &mut Receiver<Arc<PluginLine>>,
+    wanted: impl Fn(&PluginLine) -> bool,
+) -> Option<String> {
+    loop {
+        match coming.recv().await {
+            Ok(line) if wanted(&line) => return Some(format!("{}\n", line.json)),
+            Ok(_) => {}
+            Err(RecvError::Lagged(lines)) => return Some(format!("{{\"left_out\":{lines}}}\n")),
+            Err(RecvError::Closed) => return None,
         }
-    };
-    match tokio::time::timeout(PULSE, line).await {
-        Ok(line) => line.map(Bytes::from),
-        Err(_) => Some(Bytes::from_static(b"\n")),
     }
 }

@@ -16,15 +16,13 @@ use super::problem::Problem;
 use super::{State, health};
 use crate::clock::rfc3339;
 use crate::metrics::{Observed, Process};
+use crate::results::LEADING_KEY;
 
 /// The text format that every Prometheus understands.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The form that is written for whoever asks for it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The plugin whose windows are timed for the ancestor's readers.
-const RESULT_KEY: &str = "aggregates";
 
 /// `GET /metrics`
 pub(super) async fn metrics(
@@ -73,7 +71,7 @@ pub(super) async fn json(Extract(state): Extract<Arc<State>>) -> Json<Value> {
     };
     // One pass over a token's panes gives all of its windows, so that each takes what the pass takes.
     let pass_ns = ns(recent.average_ms(|s| s.flush_seconds, |s| s.flushes));
-    let windows = state.results().into_iter().find(|shape| *shape.key == *RESULT_KEY);
+    let windows = state.results().into_iter().find(|shape| *shape.key == *LEADING_KEY);
     let by_window: Map<String, Value> = windows
         .map(|shape| shape.groups.into_iter().map(|window| (window, pass_ns.into())).collect())
         .unwrap_or_default();

@@ -34,6 +34,7 @@ mod body;
 mod connection;
 mod guard;
 mod health;
+mod lines;
 mod logs;
 mod metrics;
 mod openapi;

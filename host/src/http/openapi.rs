@@ -104,7 +104,7 @@ fn responses(route: &Route) -> Map<String, Value> {
         );
     }
     for (status, words) in route.statuses {
-        let described = if *status < 300 { good(words) } else { problem(words) };
+        let described = if *status < 300 || route.alike { good(words) } else { problem(words) };
         responses.insert(status.to_string(), described);
     }
     responses

@@ -2,6 +2,7 @@
 //!
 //! Invariant: times are RFC 3339, spans are seconds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,72 +11,108 @@ use serde_json::{Value, json};
 
 use super::State;
 use crate::clock::rfc3339;
+use crate::config::Partitioning;
+use crate::pipeline::board::{CheckpointStatus, PartitionStatus, ShardStatus};
+
+/// The shards that a partition feeds.
+pub(super) fn fed(
+    by: Partitioning,
+    partition: i32,
+    shards: &BTreeMap<u32, ShardStatus>,
+) -> Vec<&ShardStatus> {
+    match by {
+        Partitioning::Shuffle => shards.values().collect(),
+        Partitioning::ByToken | Partitioning::Repartition => {
+            u32::try_from(partition).ok().and_then(|shard| shards.get(&shard)).into_iter().collect()
+        }
+    }
+}
+
+/// T of the shard that is furthest behind.
+pub(super) fn clock_ms(fed: &[&ShardStatus]) -> Option<i64> {
+    fed.iter().filter_map(|shard| shard.clock_ms).min()
+}
+
+/// How old the oldest checkpoint of these shards is, in seconds.
+pub(super) fn checkpoint_age(state: &State, fed: &[&ShardStatus]) -> Option<f64> {
+    fed.iter().filter_map(|shard| state.checkpoint_age_seconds(shard)).reduce(f64::max)
+}
 
 /// `GET /partitions`
 pub(super) async fn partitions(Extract(state): Extract<Arc<State>>) -> Json<Value> {
-    let partitions = state.board.partitions().into_iter();
-    let partitions: Vec<Value> = partitions
-        .map(|(partition, status)| {
-            json!({
-                "partition": partition,
-                "state": status.state,
-                "fetched": status.fetched,
-                "processed": status.processed,
-                "end": status.end,
-                "lag": status.lag,
-                "newest": status.newest_ms.map(rfc3339::text),
-                "problem": status.problem,
-            })
-        })
-        .collect();
-    let shards = state.board.shards().into_iter();
-    let shards: Vec<Value> = shards
-        .map(|(shard, status)| {
-            json!({
-                "shard": shard,
-                "clock": status.clock_ms.map(rfc3339::text),
-                "clock_lag_seconds": status.clock_ms.map(|at| state.behind_seconds(at)),
-                "tokens": status.tokens,
-                "worker": status.worker,
-                "epoch": status.epoch,
-                "memory_bytes": status.memory_bytes,
-                "checkpoint_age_seconds": state.checkpoint_age_seconds(&status),
-            })
-        })
-        .collect();
-    let sources = state.sources.partitions().into_iter();
-    let sources: Vec<Value> = sources
-        .map(|(partition, status)| {
-            json!({
-                "partition": partition,
-                "state": status.state,
-                "fetched": status.fetched,
-                "sent": status.decoded,
-                "end": status.end,
-                "lag": status.undecoded(),
-                "newest": status.newest_ms.map(rfc3339::text),
-                "problem": status.problem,
-            })
-        })
-        .collect();
-    let checkpoints = state.board.checkpoints().into_iter();
-    let checkpoints: Vec<Value> = checkpoints
-        .map(|checkpoint| {
-            json!({
-                "shard": checkpoint.shard,
-                "plugin": &*checkpoint.plugin,
-                "stored": rfc3339::text(checkpoint.at_ms),
-                "bytes": checkpoint.bytes,
-                "seconds": checkpoint.took_ms as f64 / 1000.0,
-                "whole": checkpoint.whole,
-            })
-        })
-        .collect();
-    let mut answer = json!({ "partitions": partitions, "shards": shards, "checkpoints": checkpoints });
+    let shards = state.board.shards();
+    let partitions = state.board.partitions();
+    let partitions = partitions.iter().map(|(id, status)| partition(&state, *id, status, &shards));
+    let elsewhere = state.members.elsewhere().into_iter();
+    let elsewhere = elsewhere.map(|(partition, owner)| json!({ "partition": partition, "owner": owner }));
+    let mut answer = json!({
+        "partitions": partitions.collect::<Value>(),
+        "elsewhere": elsewhere.collect::<Value>(),
+        "shards": shards.iter().map(|(id, status)| shard(&state, *id, status)).collect::<Value>(),
+        "checkpoints": state.board.checkpoints().iter().map(checkpoint).collect::<Value>(),
+    });
+    let sources = state.sources.partitions();
     if !sources.is_empty() {
-        answer["sources"] = sources.into();
+        answer["sources"] = sources.iter().map(|(id, status)| source(*id, status)).collect();
     }
     Json(answer)
+}
+
+fn partition(state: &State, id: i32, status: &PartitionStatus, shards: &BTreeMap<u32, ShardStatus>) -> Value {
+    let fed = fed(state.partitioning, id, shards);
+    let clock_ms = clock_ms(&fed);
+    json!({
+        "partition": id,
+        "owner": state.members.host(),
+        "state": status.state,
+        "fetched": status.fetched,
+        "processed": status.processed,
+        "end": status.end,
+        "lag": status.lag,
+        "newest": status.newest_ms.map(rfc3339::text),
+        "clock": clock_ms.map(rfc3339::text),
+        "clock_lag_seconds": clock_ms.map(|at| state.behind_seconds(at)),
+        "checkpoint_age_seconds": checkpoint_age(state, &fed),
+        "problem": status.problem,
+    })
+}
+
+fn shard(state: &State, id: u32, status: &ShardStatus) -> Value {
+    json!({
+        "shard": id,
+        "clock": status.clock_ms.map(rfc3339::text),
+        "clock_lag_seconds": status.clock_ms.map(|at| state.behind_seconds(at)),
+        "tokens": status.tokens,
+        "worker": status.worker,
+        "epoch": status.epoch,
+        "memory_bytes": status.memory_bytes,
+        "checkpoint_age_seconds": state.checkpoint_age_seconds(status),
+    })
+}
+
+/// A partition of a repartitioned feed's source.
+fn source(id: i32, status: &PartitionStatus) -> Value {
+    json!({
+        "partition": id,
+        "state": status.state,
+        "fetched": status.fetched,
+        "sent": status.decoded,
+        "end": status.end,
+        "lag": status.undecoded(),
+        "newest": status.newest_ms.map(rfc3339::text),
+        "problem": status.problem,
+    })
+}
+
+fn checkpoint(checkpoint: &CheckpointStatus) -> Value {
+    json!({
+        "shard": checkpoint.shard,
+        "plugin": &*checkpoint.plugin,
+        "stored": rfc3339::text(checkpoint.at_ms),
+        "bytes": checkpoint.bytes,
+        "seconds": checkpoint.took_ms as f64 / 1000.0,
+        "whole": checkpoint.whole,
+    })
 }
 
 /// `GET /rejections`

@@ -48,6 +48,8 @@ pub(super) struct Route {
     pub(super) headers: &'static [(&'static str, &'static str)],
     /// Statuses besides 200 and those that every route has.
     pub(super) statuses: &'static [(u16, &'static str)],
+    /// Whether answers of other statuses have the form of a good one.
+    pub(super) alike: bool,
     handler: MethodRouter<Arc<State>>,
 }
 
@@ -58,12 +60,13 @@ const LINES: &str = "application/x-ndjson";
 const COMPONENT: &str = "application/wasm";
 const DIGEST: &[(&str, &str)] =
     &[(DIGEST_HEADER, "The component's SHA-256; where another one comes, nothing is done with it")];
+const NO_NAME: (u16, &str) = (400, "The name is none that a plugin can have");
 const NO_PLUGIN: (u16, &str) = (404, "There is no such plugin");
 const UNDER_WAY: (u16, &str) = (202, "It takes long and goes on");
 const CONFLICT: (u16, &str) = (409, "Something else must be done first; the hint says what");
 const FULL: (u16, &str) = (503, "Too many pages are open");
 /// What a change of a plugin may come to.
-const ORDERED: &[(u16, &str)] = &[UNDER_WAY, NO_PLUGIN, CONFLICT, (503, "Other changes come first")];
+const ORDERED: &[(u16, &str)] = &[UNDER_WAY, NO_NAME, NO_PLUGIN, CONFLICT, (503, "Other changes come first")];
 /// The same where something is sent along.
 const REFUSALS: &[(u16, &str)] = &[
     UNDER_WAY,
@@ -89,6 +92,7 @@ fn read(path: &'static str, handler: MethodRouter<Arc<State>>, summary: &'static
         query: &[],
         headers: &[],
         statuses: &[],
+        alike: false,
         handler,
     }
 }
@@ -116,14 +120,17 @@ fn watching(metrics_enabled: bool) -> Vec<Route> {
     vec![
         Route {
             statuses: &[UNAVAILABLE],
+            alike: true,
             ..read("/health", get(health::health), "Everything known about how the service is.")
         },
         Route {
             statuses: &[UNAVAILABLE],
+            alike: true,
             ..read("/health/live", get(health::live), "Whether every worker makes progress.")
         },
         Route {
             statuses: &[UNAVAILABLE],
+            alike: true,
             ..read("/health/ready", get(health::ready), "Whether the service does its work.")
         },
         Route {
@@ -196,6 +203,7 @@ fn results() -> Vec<Route> {
                 (404, "No results of this token; the page says so"),
                 (503, "The store does not answer; the page says so"),
             ],
+            alike: true,
             ..read("/token/{address}", get(page::token_page), "All results of one token as a page.")
         },
         Route {
@@ -239,7 +247,10 @@ fn results() -> Vec<Route> {
 fn plugin_reads() -> Vec<Route> {
     vec![
         read("/plugins", get(plugins::list), "How plugins are, and the trades left out for one of them."),
-        Route { statuses: &[NO_PLUGIN], ..read("/plugins/{name}", get(plugins::one), "How one plugin is.") },
+        Route {
+            statuses: &[NO_NAME, NO_PLUGIN],
+            ..read("/plugins/{name}", get(plugins::one), "How one plugin is.")
+        },
         Route {
             gives: LINES,
             query: &[
@@ -251,7 +262,7 @@ fn plugin_reads() -> Vec<Route> {
             ..read("/logs", get(logs::logs), "What the log says about plugins.")
         },
         Route {
-            statuses: &[NO_PLUGIN],
+            statuses: &[NO_NAME, NO_PLUGIN],
             ..read("/plugins/{name}/config", get(plugins::config), "A plugin's configuration.")
         },
     ]

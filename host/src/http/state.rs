@@ -1,14 +1,15 @@
 //! What handlers share: the places where other parts publish how they are.
 //!
-//! Invariant: only reading, but for the knobs and orders. What blocks is reached through [`State::live_tokens`] alone, which bounds
-//! how many threads may wait.
+//! Invariant: only reading, but for the knobs and orders. What blocks is reached through [`State::live_tokens`] alone, which
+//! one thread at a time may wait in.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex as Turns;
+use tokio::time::sleep_until;
 
 use super::page::{Page, Streams};
 use super::plugins::Plugins;
@@ -31,8 +32,8 @@ use crate::plugin::directory::Directory;
 use crate::store::Store;
 use crate::swap::Orders;
 
-/// How many requests may wait for the workers' answers at once; others wait for their turn.
-const LISTINGS: usize = 4;
+/// After listing tokens the workers have so many times as long for trades, and so long at most.
+const REST: (u32, Duration) = (9, Duration::from_secs(2));
 
 /// Asks the workers for tokens that are alive; blocks until they answer.
 type LiveTokens = Arc<dyn Fn(usize, Sort) -> Vec<TokenStatus> + Send + Sync>;
@@ -51,7 +52,7 @@ pub struct State {
     pub(super) plugin_lines: Arc<PluginLines>,
     pub(super) store: Arc<Store>,
     pub(super) clock: Arc<WallClock>,
-    /// How the results of the plugins look that run now.
+    /// How the results of the plugins look that are shown now.
     pub(super) shapes: Shapes,
     pub(super) workers: usize,
     /// How partitions and shards belong together.
@@ -74,7 +75,8 @@ pub struct State {
     /// Held while gauges are set and read, so that two scrapes do not mix.
     pub(super) scrape: Mutex<()>,
     pub(super) listing: LiveTokens,
-    pub(super) listings: Arc<Semaphore>,
+    /// Held by whoever has the workers list tokens: until then they are left alone.
+    pub(super) listings: Arc<Turns<Instant>>,
     /// What the operator's page keeps between two drawings.
     pub(super) page: Page,
     /// The streams that keep pages fresh.
@@ -128,7 +130,7 @@ impl State {
             plugin_lines: log::plugin_lines(),
             store: Arc::clone(&shared.writing.store),
             clock: Arc::clone(&shared.clock),
-            shapes: Arc::new(move || changes.changes.running().iter().map(ResultShape::of).collect()),
+            shapes: Arc::new(move || changes.changes.shown().iter().map(ResultShape::of).collect()),
             workers: shared.layout.workers,
             partitioning: shared.layout.partitioning,
             tuning: Arc::clone(&shared.tuning),
@@ -141,7 +143,7 @@ impl State {
             begun: Instant::now(),
             scrape: Mutex::new(()),
             listing: Arc::new(move |limit, sort| intake.tokens(limit, sort)),
-            listings: Arc::new(Semaphore::new(LISTINGS)),
+            listings: Arc::new(Turns::new(Instant::now())),
             page: Page::default(),
             streams: Arc::default(),
         })
@@ -166,20 +168,22 @@ impl State {
         clock_ms.is_none_or(|clock_ms| clock_ms < until_ms).then_some(until_ms)
     }
 
-    /// The first tokens that are alive.
+    /// The first tokens that are alive. One asks at a time, and not without a rest between two: it is the threads of
+    /// the trades that answer.
     pub(super) async fn live_tokens(&self, limit: usize, sort: Sort) -> Result<Vec<TokenStatus>, Problem> {
-        let closing = || Problem::unavailable("the service is ending", "ask another instance");
-        let permit = Arc::clone(&self.listings).acquire_owned().await.map_err(|_| closing())?;
+        let mut rests_until = Arc::clone(&self.listings).lock_owned().await;
+        sleep_until((*rests_until).into()).await;
         let listing = Arc::clone(&self.listing);
         let answer = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
             let tokens = listing(limit, sort);
-            // Returned by the thread itself: a caller that gave up does not free a stuck one.
-            drop(permit);
+            // Given back by the thread itself: a caller that gave up does not free a stuck one.
+            *rests_until = Instant::now() + (began.elapsed() * REST.0).min(REST.1);
             tokens
         });
         answer.await.map_err(|ended| match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => closing(),
+            Err(_) => Problem::unavailable("the service is ending", "ask another instance"),
         })
     }
 

@@ -1,28 +1,23 @@
 //! `GET /tap`: live trades and results, a JSON object a line, for as long as somebody listens.
 //!
-//! Not a feed to build on: lines are left out where they are too many, and told. Invariant: the connection is never
-//! silent for longer than [`PULSE`], so that one whose client is gone is noticed.
+//! Not a feed to build on. Invariant: lines are left out where they are too many, and told.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Extract};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::State;
 use super::problem::Problem;
-use crate::pipeline::tap::{Listening, MOST_LISTENERS, MOST_PER_SECOND, Wish};
+use super::{State, lines};
+use crate::pipeline::tap::{MOST_LISTENERS, MOST_PER_SECOND, Wish};
 
 /// How many lines a second are told where no number is asked for.
 const USUAL: u32 = 100;
-/// How often an empty line is sent where there is nothing to tell.
-const PULSE: Duration = Duration::from_secs(5);
 /// What may be asked for, in words.
 const ALLOWED: &str = "use of=trades, results or all, rate=1 to 100000 lines a second, and token=ADDRESS";
 
@@ -62,18 +57,9 @@ pub(super) async fn tap(
     let listening = state.tap.listen(asked.wish()?).ok_or_else(|| {
         Problem::unavailable(format!("{MOST_LISTENERS} listen already"), "wait until one of them ends")
     })?;
-    let lines = stream::unfold(listening, |listening| async {
-        let (lines, listening) = next(listening).await?;
-        Some((Ok::<_, Infallible>(lines), listening))
+    let told = stream::unfold(listening, |mut listening| async {
+        let next = lines::next_or_pulse(listening.next()).await?;
+        Some((Ok::<_, Infallible>(next), listening))
     });
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
-}
-
-/// The next lines, or an empty one.
-async fn next(mut listening: Listening) -> Option<(Bytes, Listening)> {
-    let lines = match tokio::time::timeout(PULSE, listening.next()).await {
-        Ok(lines) => lines?.into(),
-        Err(_) => Bytes::from_static(b"\n"),
-    };
-    Some((lines, listening))
+    Ok(lines::answer(Body::from_stream(told)))
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::page::Page;
 use super::plugins::Plugins;
@@ -46,7 +46,7 @@ fn state() -> State {
         status.clock_ms = Some(clock.now_ms() - 2_000);
         status.tokens = 7;
     });
-    let health = Health::new(1);
+    let health = Health::new(1, Duration::from_secs(1));
     for part in [Part::Kafka, Part::Redis, Part::Plugins] {
         health.ok(part, "");
     }
@@ -93,7 +93,7 @@ fn state() -> State {
             };
             (0..limit.min(3)).map(token).collect()
         }),
-        listings: Arc::new(Semaphore::new(2)),
+        listings: Arc::new(tokio::sync::Mutex::new(Instant::now())),
         page: Page::default(),
         streams: Arc::default(),
     }
@@ -349,6 +349,8 @@ fn partitions_and_shards_show_where_they_stand() {
     assert_eq!(partition["state"], "behind");
     assert_eq!((&partition["processed"], &partition["lag"]), (&40.into(), &10.into()));
     assert_eq!(partition["newest"], "1970-01-01T00:00:00.000Z");
+    assert!((2.0..30.0).contains(&partition["clock_lag_seconds"].as_f64().unwrap()));
+    assert!(partition["owner"].is_string() && json["elsewhere"].is_array());
     let shard = &json["shards"][0];
     assert_eq!(shard["tokens"], 7);
     assert!((2.0..30.0).contains(&shard["clock_lag_seconds"].as_f64().unwrap()));

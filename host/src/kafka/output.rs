@@ -5,7 +5,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
@@ -20,6 +22,15 @@ use crate::results::Message;
 pub struct OutputTopic {
     producer: FutureProducer,
     topic: String,
+    /// Why messages are not delivered, while they are not.
+    away: Mutex<Option<Away>>,
+}
+
+/// Messages are given up at once: whoever writes results must not wait for each of them.
+struct Away {
+    words: String,
+    /// One that is sent all the same, to learn when that ends.
+    probe: Option<DeliveryFuture>,
 }
 
 impl OutputTopic {
@@ -28,7 +39,27 @@ impl OutputTopic {
         let mut settings = client::producer(config);
         settings.set("message.timeout.ms", "10000");
         let producer = settings.create().map_err(|error| ClientError::new(config, error))?;
-        Ok(Self { producer, topic: topic.to_owned() })
+        Ok(Self { producer, topic: topic.to_owned(), away: Mutex::default() })
+    }
+
+    fn with_away<R>(&self, act: impl FnOnce(&mut Option<Away>) -> R) -> R {
+        act(&mut self.away.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why a message is given up at once, if it is.
+    fn still_away(&self, next: &Message) -> Option<String> {
+        self.with_away(|away| {
+            let Away { words, probe } = away.as_mut()?;
+            match probe.as_mut().map(|probe| probe.now_or_never()) {
+                Some(Some(Ok(Ok(_)))) => {
+                    *away = None;
+                    return None;
+                }
+                Some(None) => {}
+                Some(Some(_)) | None => *probe = self.producer.send_result(self.record(next)).ok(),
+            }
+            Some(words.clone())
+        })
     }
 
     async fn send_all(&self, messages: &[Message]) -> Result<(), String> {
@@ -77,7 +108,12 @@ impl Publisher for OutputTopic {
         messages: Vec<Message>,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move {
-            let sent = self.send_all(&messages).await;
+            let sent = match messages.first().and_then(|first| self.still_away(first)) {
+                Some(words) => Err(words),
+                None => self.send_all(&messages).await.inspect_err(|words| {
+                    self.with_away(|away| *away = Some(Away { words: words.clone(), probe: None }));
+                }),
+            };
             sent.map_err(|words| format!("results not delivered to {}: {words}", self.topic))
         })
     }

@@ -303,7 +303,7 @@ impl Metrics {
         self.spans_lost.inc_by(lost_spans.saturating_sub(self.spans_lost.get()));
         self.ancestor.update(&self.rates, observed, process);
         let mut families = self.registry.gather();
-        families.extend(self.plugins.gather());
+        families.extend(self.plugins.gather(&families));
         families
     }
 }

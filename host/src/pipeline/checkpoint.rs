@@ -16,12 +16,11 @@ use super::cell::Cell;
 use super::ground::{Ground, checkpoint_name};
 use super::moved::Moved;
 use super::page::StatePage;
+use super::rounds::Rounds;
 use super::tokens::Tokens;
 use crate::plugin::contract::Page;
+use crate::plugin::{PluginError, Stage};
 use crate::store::{Commit, Head, Owner, Part, StagedPage};
-
-/// The longest page: what an instance may hand to the host at once.
-const MOST_PAGE_BYTES: u32 = 32 << 20;
 
 /// How large checkpoints and their parts get; a simulation makes them small.
 #[derive(Debug, Clone, Copy)]
@@ -92,11 +91,7 @@ struct UnderWay {
     whole: bool,
     part: Part,
     bytes: u64,
-    /// The round's own `since`, its cursor, and the generation with which it began.
-    since: u64,
-    cursor: u64,
-    generation: u64,
-    page_bytes: u32,
+    rounds: Rounds,
     /// The last page is with the writer: what the checkpoint carries.
     closing: Option<Closing>,
 }
@@ -227,10 +222,7 @@ impl Job {
             whole,
             part: Part { id: self.last_part, pages: 0 },
             bytes: 0,
-            since,
-            cursor: 0,
-            generation: 0,
-            page_bytes: now.bounds.page_bytes,
+            rounds: Rounds::new(since, now.bounds.page_bytes, 0),
             closing: None,
         });
     }
@@ -240,7 +232,7 @@ impl Job {
     pub(super) fn stored(&mut self, now: &Circumstances<'_>) -> Option<(Taken, u64, Vec<u32>)> {
         let job = self.under_way.take()?;
         let closing = job.closing?;
-        self.since = job.generation;
+        self.since = job.rounds.generation;
         self.stored.vector = closing.vector;
         if job.whole {
             (self.stored.whole_bytes, self.stored.change_bytes) = (job.bytes, 0);
@@ -251,7 +243,7 @@ impl Job {
         self.stored.parts.extend((job.part.pages > 0).then_some(job.part));
         self.due_ms = (job.began_ms + millis(now.interval)).max(now.now_ms);
         let took_ms = now.now_ms.saturating_sub(job.began_ms);
-        Some((Taken { bytes: job.bytes, took_ms, whole: job.whole }, job.generation, closing.parting))
+        Some((Taken { bytes: job.bytes, took_ms, whole: job.whole }, job.rounds.generation, closing.parting))
     }
 
     /// Gives up what cannot be taken: the cell is suspended.
@@ -275,28 +267,32 @@ pub(super) fn step(cell: &mut Cell, tokens: &mut Tokens, now: &Circumstances<'_>
         }
         cell.job.begin(now);
     }
-    let (since, cursor, page_bytes) = {
-        let job = cell.job.under_way.as_ref()?;
-        (job.since, job.cursor, job.page_bytes)
-    };
-    let exported = cell.export(since, cursor, page_bytes, tokens);
-    let saved = exported.as_ref().and_then(|page| StatePage::of(page, tokens));
-    let (Some(page), Some(saved)) = (exported, saved) else {
+    let mut rounds = cell.job.under_way.as_ref()?.rounds;
+    let turn = rounds.step(cell, tokens);
+    let saved = turn.as_ref().and_then(|turn| saved(cell, &turn.page, tokens));
+    let (Some(turn), Some(saved)) = (turn, saved) else {
         cell.job.abandon(now);
         return None;
     };
+    cell.job.under_way.as_mut()?.rounds = rounds;
     let bytes = if saved.is_empty() { Vec::new() } else { saved.encode() };
-    advance(cell, &page, bytes, now)
+    advance(cell, turn.is_last, bytes, now)
 }
 
-/// Moves a checkpoint on by the page that was exported.
-fn advance(cell: &mut Cell, page: &Page, bytes: Vec<u8>, now: &Circumstances<'_>) -> Option<Piece> {
+/// A page as it is stored; none, and the cell has failed, where it is none.
+fn saved(cell: &mut Cell, page: &Page, tokens: &mut Tokens) -> Option<StatePage> {
+    let saved = StatePage::of(page, tokens);
+    if saved.is_none() {
+        let words = "exports columns that do not fit each other, or removals of tokens that nobody knows";
+        cell.fail(PluginError::new(cell.running.name(), Stage::Export, words), tokens);
+    }
+    saved
+}
+
+/// Moves a checkpoint on by a page that was exported, perhaps the last one: state and vector are then of one moment.
+fn advance(cell: &mut Cell, is_last: bool, bytes: Vec<u8>, now: &Circumstances<'_>) -> Option<Piece> {
     let plugin = checkpoint_name(now.ground.layout_id, cell.running.name());
     let job = cell.job.under_way.as_mut()?;
-    let opening = job.cursor == 0;
-    if opening {
-        job.generation = page.generation;
-    }
     let staged = (!bytes.is_empty()).then(|| {
         job.bytes += bytes.len() as u64;
         job.part.pages += 1;
@@ -304,21 +300,7 @@ fn advance(cell: &mut Cell, page: &Page, bytes: Vec<u8>, now: &Circumstances<'_>
         let plugin = Arc::clone(&plugin);
         StagedPage { shard: now.shard, owner: Owner::NOBODY, plugin, part: job.part.id, index, bytes }
     });
-    match page.next {
-        Some(next) => {
-            job.cursor = next;
-            staged.map(Piece::Page)
-        }
-        // The only page of its round: state and vector are of one moment.
-        None if opening => Some(close(cell, plugin, staged, now)),
-        None => {
-            // Batches went on between the pages: another round fetches what they changed.
-            job.since = job.generation;
-            job.cursor = 0;
-            job.page_bytes = job.page_bytes.saturating_mul(4).min(MOST_PAGE_BYTES);
-            staged.map(Piece::Page)
-        }
-    }
+    if is_last { Some(close(cell, plugin, staged, now)) } else { staged.map(Piece::Page) }
 }
 
 fn close(cell: &mut Cell, plugin: Arc<str>, last_page: Option<StagedPage>, now: &Circumstances<'_>) -> Piece {

@@ -288,10 +288,17 @@ pub(super) fn chunk(
 }
 
 /// For each partition the smallest offset up to which all visible cells have handed their rows over; none
-/// where one has handed over nothing. Suspended cells hold nobody back.
+/// where one has handed over nothing. Suspended cells hold nobody back, nor does one that failed, while others go on.
 fn smallest_vector(cells: &[Cell]) -> Vec<(i32, i64)> {
     let active = |cell: &&Cell| cell.is_active() && cell.sight != Sight::Hidden;
     let any_active = cells.iter().any(|cell| active(&cell));
+    let awaited = |cell: &Cell| {
+        !cell.is_active() && cell.sight != Sight::Hidden && cell.recovery.suspended_by().is_none()
+    };
+    if !any_active && cells.iter().any(awaited) {
+        // What a failed one had not handed over comes after it is put back.
+        return Vec::new();
+    }
     let mut vector: Vec<(i32, i64)> = Vec::new();
     for cell in cells.iter().filter(|cell| !any_active || active(cell)) {
         let Some(handed) = &cell.handed else {

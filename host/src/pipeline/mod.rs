@@ -35,6 +35,7 @@ pub mod quarantine;
 mod recovery;
 pub mod rejections;
 mod renewal;
+mod rounds;
 mod route;
 mod shard;
 mod source_clock;
@@ -49,7 +50,7 @@ mod worker;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

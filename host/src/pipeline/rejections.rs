@@ -26,6 +26,8 @@ use waiting::Waiting;
 const KEPT: usize = 100;
 /// How much of a rejected text stays readable.
 pub(super) const QUOTE_BYTES: usize = 512;
+/// With so many records waiting for their letters nothing is taken by any worker.
+const MOST_WAITING: usize = 2_000;
 /// How many letters are handed on in one go; a worker has other things to do meanwhile.
 const LETTERS_AT_ONCE: usize = 1_024;
 
@@ -97,6 +99,11 @@ impl Rejections {
     /// The first offset of a partition with a dead letter that the broker does not have yet.
     pub fn first_undelivered(&self, partition: i32) -> Option<i64> {
         self.undelivered.first(partition)
+    }
+
+    /// Whether no worker should take anything new: one may take nothing itself and yet be given late trades by the others.
+    pub fn are_congested(&self) -> bool {
+        self.dead_letters.is_some() && self.undelivered.waiting() > MOST_WAITING
     }
 
     /// Counts the rejections of a batch; those whose dead letters could not be handed on yet wait in `letters`.

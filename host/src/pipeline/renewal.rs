@@ -2,14 +2,15 @@
 //! takes its state over and then its place.
 //!
 //! State travels page by page between batches, and what counts as changed by that is drained, as in a swap; both
-//! take every batch meanwhile. When the former cell has handed all its rows over and the new one has none left, at the same T, the
-//! two are equal and the new one takes the place. Not for another version of a plugin. Invariant: until then
-//! the former cell goes on as if there was no other; no checkpoint of it is taken meanwhile.
+//! take every batch meanwhile. When the former cell has handed all its rows over and the new one has none left, at
+//! the same T, the two are equal and the new one takes the place. Not for another version of a plugin. Invariant:
+//! until then the former cell goes on as if there was no other; no checkpoint of it is taken meanwhile.
 
-use super::carry::{Carried, Carry};
+use super::carry::{self, Carried};
 use super::cell::{Cell, CellId, Sight};
 use super::cell_clock::Now;
 use super::comparison::Moment;
+use super::rounds::Rounds;
 use super::shard::Shard;
 use crate::clock::WallClock;
 use crate::config::ClockMode;
@@ -20,7 +21,7 @@ pub(super) struct Renewal {
     former: CellId,
     new: CellId,
     /// How far its state has been carried, while it is.
-    carry: Option<Carry>,
+    carry: Option<Rounds>,
     /// Nothing was left in the new one when it was last asked.
     drained: bool,
 }
@@ -52,12 +53,11 @@ impl Renewal {
             }
         };
         cell.giving = true;
-        let carry = Carry::new(cell);
         let mut new = Cell::beside(&cell.running, instance, clock);
-        carry.begin(&mut new);
+        new.begin_like(cell);
         let id = new.id;
         shard.add(new, None);
-        Some(Self { former, new: id, carry: Some(carry), drained: false })
+        Some(Self { former, new: id, carry: Some(carry::begin()), drained: false })
     }
 
     fn places(&self, shard: &Shard) -> Option<[usize; 2]> {
@@ -84,7 +84,7 @@ impl Renewal {
         let Ok([from, to]) = shard.cells.get_disjoint_mut([former, new]) else {
             return Step::Ended;
         };
-        match carry.step(from, to, &mut shard.tokens) {
+        match carry::step(carry, from, to, &mut shard.tokens) {
             Carried::More => Step::Busy,
             Carried::InStep => {
                 self.carry = None;

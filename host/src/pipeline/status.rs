@@ -2,6 +2,7 @@
 //!
 //! Not for results: those are read from the store. Invariant: answers are bounded by their limit.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,8 @@ use super::Shared;
 use super::board::CellStatus;
 use super::cell::{Cell, Sight};
 use super::shard::Shard;
+use super::tokens::Token;
+use crate::health::{Part, shard_topic};
 use crate::results::LEADING_KEY;
 
 /// The order of tokens in an answer.
@@ -38,39 +41,63 @@ pub struct TokenStatus {
     pub shard: u32,
 }
 
+impl TokenStatus {
+    fn rank(&self) -> Rank<'_> {
+        (self.trades, self.last_trade_ms, &self.token)
+    }
+}
+
+/// What an order looks at: trades, last trade, address.
+type Rank<'a> = (u64, i64, &'a str);
+
+impl Sort {
+    fn compare(self, a: Rank<'_>, b: Rank<'_>) -> Ordering {
+        let by_sort = match self {
+            Self::Trades => b.0.cmp(&a.0),
+            Self::LastTrade => b.1.cmp(&a.1),
+            Self::Token => Ordering::Equal,
+        };
+        by_sort.then_with(|| a.2.cmp(b.2))
+    }
+}
+
 /// Sorts tokens and keeps the first ones.
 pub fn first(mut tokens: Vec<TokenStatus>, limit: usize, sort: Sort) -> Vec<TokenStatus> {
-    tokens.sort_by(|a, b| {
-        let by_sort = match sort {
-            Sort::Trades => b.trades.cmp(&a.trades),
-            Sort::LastTrade => b.last_trade_ms.cmp(&a.last_trade_ms),
-            Sort::Token => std::cmp::Ordering::Equal,
-        };
-        by_sort.then_with(|| a.token.cmp(&b.token))
-    });
+    tokens.sort_by(|a, b| sort.compare(a.rank(), b.rank()));
     tokens.truncate(limit);
     tokens
 }
 
-/// The first tokens of these shards.
+/// The first tokens of these shards, in no order.
 pub fn tokens<'a>(shards: impl Iterator<Item = &'a Shard>, limit: usize, sort: Sort) -> Vec<TokenStatus> {
-    let mut kept = Vec::new();
+    let keep_first = |kept: &mut Vec<(u32, &Token)>| {
+        if kept.len() > limit {
+            kept.select_nth_unstable_by(limit, |(_, a), (_, b)| sort.compare(rank(a), rank(b)));
+            kept.truncate(limit);
+        }
+    };
+    let mut kept: Vec<(u32, &Token)> = Vec::new();
     for shard in shards {
         for token in shard.tokens.iter() {
-            kept.push(TokenStatus {
-                token: token.text.to_string(),
-                last_trade_ms: token.last_trade_ms,
-                trades: token.trades,
-                shard: shard.id,
-            });
-            // Half of what was gathered goes when it is too much, so that a million tokens never
-            // stand here at once.
+            kept.push((shard.id, token));
+            // Selected only when there are many more than asked for, so that each is looked at a few times.
             if kept.len() >= limit.max(64) * 4 {
-                kept = first(kept, limit, sort);
+                keep_first(&mut kept);
             }
         }
     }
-    first(kept, limit, sort)
+    keep_first(&mut kept);
+    let status = |(shard, token): (u32, &Token)| TokenStatus {
+        token: token.text.to_string(),
+        last_trade_ms: token.last_trade_ms,
+        trades: token.trades,
+        shard,
+    };
+    kept.into_iter().map(status).collect()
+}
+
+fn rank(token: &Token) -> Rank<'_> {
+    (token.trades, token.last_trade_ms, &token.text)
 }
 
 /// Posts where a shard stands.
@@ -85,14 +112,13 @@ pub fn post(shared: &Shared, worker: usize, shard: &Shard) {
         status.worker = worker;
         status.memory_bytes = cells.iter().map(|cell| cell.memory_bytes).sum();
         status.visible_memory_bytes = visible_memory_bytes;
+        status.checkpoints_ms.retain(|plugin, _| cells.iter().any(|cell| cell.plugin == *plugin));
         status.cells = cells;
     });
-    for cell in &shard.cells {
-        let topic = format!("{} in shard {}", cell.running.name(), shard.id);
-        match cell.recovery.suspended_by() {
-            Some(error) => shared.health.fail(crate::health::Part::Plugins, &topic, &error.to_string()),
-            None => shared.health.clear(crate::health::Part::Plugins, &topic),
-        }
+    let (topic, part) = (shard_topic(shard.id), Part::Plugins);
+    match shard.cells.iter().find_map(|cell| cell.recovery.suspended_by()) {
+        Some(error) => shared.health.fail(part, &topic, &error.to_string()),
+        None => shared.health.clear(part, &topic),
     }
 }
 

@@ -232,6 +232,18 @@ impl Changes {
         self.with(|inner| inner.running.clone())
     }
 
+    /// The plugins whose results are shown, or about to be: those that run, but for what a trial shows in their place.
+    pub fn shown(&self) -> Vec<Running> {
+        self.with(|inner| {
+            let mut shown = inner.running.clone();
+            let shows = |trial: &&Arc<Trial>| matches!(trial.goal(), Goal::Show | Goal::Accept);
+            for trial in inner.trials.iter().filter(shows) {
+                put(&mut shown, trial.running.clone());
+            }
+            shown
+        })
+    }
+
     /// What is tried.
     pub(super) fn trials(&self) -> Vec<Arc<Trial>> {
         self.with(|inner| inner.trials.clone())
@@ -263,21 +275,14 @@ impl Changes {
         self.change(|inner| {
             inner.trials.retain(|known| !Arc::ptr_eq(known, trial));
             if accepted {
-                let name = trial.running.name();
-                match inner.running.iter_mut().find(|running| running.name() == name) {
-                    Some(running) => *running = trial.running.clone(),
-                    None => inner.running.push(trial.running.clone()),
-                }
+                put(&mut inner.running, trial.running.clone());
             }
         });
     }
 
     /// Has another version of a plugin run, before any shard is open.
     pub fn replace(&self, new: Running) {
-        self.change(|inner| match inner.running.iter_mut().find(|running| running.name() == new.name()) {
-            Some(running) => *running = new,
-            None => inner.running.push(new),
-        });
+        self.change(|inner| put(&mut inner.running, new));
     }
 
     /// Has a plugin go.
@@ -286,6 +291,14 @@ impl Changes {
             inner.running.retain(|running| running.name() != name);
             inner.leaving.insert(name.to_owned());
         });
+    }
+}
+
+/// Puts a plugin in the place of the one of its name, or behind all others.
+fn put(plugins: &mut Vec<Running>, new: Running) {
+    match plugins.iter_mut().find(|running| running.name() == new.name()) {
+        Some(running) => *running = new,
+        None => plugins.push(new),
     }
 }
 
@@ -316,6 +329,32 @@ mod tests {
         assert!(trial.reports(|reports| reports.failure.is_none()));
         trial.unseal();
         assert!(trial.fail(0, fault()));
+    }
+
+    #[test]
+    fn what_a_trial_shows_is_shown_until_it_is_taken_back() {
+        use super::super::tests::version;
+        let digests = |changes: &Changes| -> Vec<String> {
+            changes.shown().iter().map(|running| running.digest.to_string()).collect()
+        };
+        let (former, latter, added) = ("aa", "bb", "cc");
+        let changes = Changes::new(vec![version("a", former)]);
+        let begin = |running| {
+            let trial = Arc::new(Trial::new(running, Origin::Carried, false, Vec::new()));
+            changes.begin(Arc::clone(&trial));
+            trial
+        };
+        let (swap, addition) = (begin(version("a", latter)), begin(version("b", added)));
+        assert_eq!(digests(&changes), [former]);
+        swap.set_goal(Goal::Show);
+        addition.set_goal(Goal::Show);
+        assert_eq!(digests(&changes), [latter, added]);
+        swap.set_goal(Goal::Abandon);
+        addition.set_goal(Goal::Accept);
+        assert_eq!(digests(&changes), [former, added]);
+        changes.end(&swap, false);
+        changes.end(&addition, true);
+        assert_eq!(digests(&changes), [former, added]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Cause {
     Unwritable,
     /// The file has a name that no plugin can have, or not the plugin's.
     FileName,
+    /// Two files are one plugin.
+    Twin,
     /// The component is larger than allowed.
     TooLarge,
     /// The bytes are not those that were announced.
@@ -69,6 +71,7 @@ impl Cause {
             Self::ReadOnly => "read_only",
             Self::Unwritable => "unwritable",
             Self::FileName => "file_name",
+            Self::Twin => "twin",
             Self::TooLarge => "too_large",
             Self::DigestMismatch => "digest_mismatch",
             Self::Incomplete => "incomplete",
@@ -101,6 +104,7 @@ impl Cause {
                 "make PLUGINS_DIR writable for the service's user, or put the file where the directory comes from"
             }
             Self::Unwritable => "look at the disk and at PLUGINS_DIR, then try again",
+            Self::Twin => "take one of the two files away: - and _ in a name are the same plugin",
             Self::FileName => "rename the file to the plugin's name, of a-z, 0-9, _ and -, with .wasm",
             Self::TooLarge => {
                 "build it with optimisation and without debug information, or raise PLUGIN_UPLOAD_MAX"
@@ -185,6 +189,19 @@ impl Refusal {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         self.cause.remedy()
+    }
+
+    /// Says it in the log, for whoever operates the service.
+    pub fn log(&self) {
+        tracing::warn!(
+            plugin = %self.plugin,
+            digest = %self.digest,
+            stage = %self.stage,
+            cause = self.cause.as_str(),
+            reason = %self.reason,
+            remedy = self.remedy(),
+            "Plugin refused"
+        );
     }
 
     /// Whether the same candidate may do another time: it was not the candidate that failed.

@@ -120,14 +120,6 @@ fn tell(candidate: &Candidate, outcome: &Outcome) {
             check = ?loaded.check,
             "Plugin loaded"
         ),
-        Err(refusal) => tracing::warn!(
-            plugin = %refusal.plugin,
-            digest = %refusal.digest,
-            stage = %refusal.stage,
-            cause = refusal.cause.as_str(),
-            reason = %refusal.reason,
-            remedy = refusal.remedy(),
-            "Plugin refused"
-        ),
+        Err(refusal) => refusal.log(),
     }
 }

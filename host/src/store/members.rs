@@ -22,6 +22,9 @@ pub struct Member {
     pub host: String,
     /// Which plugins it runs, by name.
     pub plugins: BTreeMap<String, Version>,
+    /// Which partitions it reads; a host of another version may not say.
+    #[serde(default)]
+    pub partitions: Vec<i32>,
 }
 
 /// Which version of a plugin a host runs.

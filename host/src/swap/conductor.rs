@@ -223,6 +223,7 @@ impl Work {
             }
             FileChange::Refused(refusal) => {
                 let name = canonical(&refusal.plugin);
+                refusal.log();
                 self.count(&name, "refused");
                 let kept = self.plugins.entry(name.clone()).or_default();
                 let from = kept.current.as_ref().map(|(candidate, _)| candidate.digest.to_string());

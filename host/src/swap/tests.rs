@@ -14,126 +14,23 @@ use super::change::{Change, Phase};
 use super::conductor::{MOST_STRANGERS, Next, Work};
 use super::status::Kind;
 use super::{Order, Parts, Records};
-use crate::clock::WallClock;
-use crate::config::{self, ClockMode, Encoding, Partitioning};
-use crate::health::Health;
-use crate::metrics::Metrics;
-use crate::pipeline::board::Board;
-use crate::pipeline::rejections::{Rejections, Undelivered};
+use crate::config;
 use crate::pipeline::trial::{Goal, Origin, Trial};
-use crate::pipeline::{self, FlushRules, Layout, Shared, Tuning, WriterContext};
+use crate::pipeline::{self, Shared};
 use crate::plugin::catalog::Running;
-use crate::plugin::contract::{
-    self, Batch, Description, EntriesParam, Field, NewToken, OptionalColumns, Page, RemovalsParam, Settings,
-    Table,
-};
 use crate::plugin::directory::Change as FileChange;
 use crate::plugin::workshop::Workshop;
-use crate::plugin::{Candidate, Cause, Instance, Loader, Plugin, PluginError, Refusal, Stage};
-use crate::store::{PluginRecord, PluginVersion, Store, Switched};
-use crate::trade::Limits;
+use crate::plugin::{Candidate, Cause, Loader, Refusal, Stage};
+use crate::store::{PluginRecord, PluginVersion, Switched};
 
 const NAME: &str = "vwap";
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A plugin that has a description and does nothing.
-struct Named(Description);
-
-impl Plugin for Named {
-    fn description(&self) -> &Description {
-        &self.0
-    }
-
-    fn instantiate(&self, _: &str) -> Result<(Box<dyn Instance>, Settings), PluginError> {
-        let settings = Settings { groups: vec!["all".to_owned()], horizon_ms: 60_000, step_ms: 1_000 };
-        Ok((Box::new(Idle), settings))
-    }
-}
-
-struct Idle;
-
-impl Instance for Idle {
-    fn process(&mut self, _: Batch<'_>) -> Result<(), PluginError> {
-        Ok(())
-    }
-
-    fn flush(&mut self, _: i64, _: u32) -> Result<Table, PluginError> {
-        Err(PluginError::new(NAME, Stage::Flush, "does nothing"))
-    }
-
-    fn touch(&mut self, _: Option<&[u32]>) -> Result<(), PluginError> {
-        Ok(())
-    }
-
-    fn export_state(&mut self, _: u64, _: u64, _: u32) -> Result<Page, PluginError> {
-        Err(PluginError::new(NAME, Stage::Export, "does nothing"))
-    }
-
-    fn trim(&mut self, _: u64) -> Result<(), PluginError> {
-        Ok(())
-    }
-
-    fn import_state(
-        &mut self,
-        _: u32,
-        _: &[NewToken<'_>],
-        _: EntriesParam<'_>,
-        _: RemovalsParam<'_>,
-    ) -> Result<(), PluginError> {
-        Ok(())
-    }
-
-    fn forget(&mut self, _: &[u32]) -> Result<(), PluginError> {
-        Ok(())
-    }
-
-    fn memory_bytes(&self) -> usize {
-        0
-    }
-}
-
 /// A version of the plugin, told from others by what its component is.
 fn version(component: &str) -> (Candidate, Running) {
     let candidate = Candidate::new(NAME, component.as_bytes().to_vec(), "{}");
-    let description = Description {
-        name: NAME.to_owned(),
-        version: component.to_owned(),
-        state_version: 1,
-        columns: OptionalColumns::empty(),
-        result_key: NAME.to_owned(),
-        fields: vec![Field { name: "trades".to_owned(), kind: contract::Kind::Integer }],
-        gauges: Vec::new(),
-        counters: Vec::new(),
-    };
-    let running = Running::new(Arc::new(Named(description)), "{}", &candidate.digest).unwrap();
+    let running = pipeline::tests::version(NAME, &candidate.digest);
     (candidate, running)
-}
-
-fn shared(runtime: &Runtime) -> Arc<Shared> {
-    let metrics = Arc::new(Metrics::new().unwrap());
-    Arc::new(Shared::new(pipeline::Parts {
-        layout: Layout { partitioning: Partitioning::Shuffle, shards: 1, workers: 1 },
-        plugins: Vec::new(),
-        limits: Limits { max_future_ms: 0, max_message_bytes: 1 << 20 },
-        align: MINUTE,
-        rules: FlushRules { encoding: Encoding::Json, clock: ClockMode::Event, messages: false, trim: false },
-        tuning: Arc::new(Tuning::new(MINUTE)),
-        clock: Arc::new(WallClock::start()),
-        rejections: Arc::new(Rejections::new(Arc::clone(&metrics), None, Undelivered::default())),
-        writing: Arc::new(WriterContext {
-            store: Arc::new(Store::memory()),
-            publisher: None,
-            metrics,
-            health: Arc::new(Health::new(1)),
-            board: Arc::new(Board::default()),
-            owner_id: 7,
-            fenced: tokio::sync::Notify::new(),
-        }),
-        runtime: runtime.handle().clone(),
-        revoke_deadline: MINUTE,
-        checkpoint_interval: None,
-        layout_name: "stand".into(),
-    }))
 }
 
 /// What loads plugins; no component here is one.
@@ -164,7 +61,7 @@ impl Stand {
     fn new(runs: &(Candidate, Running)) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let shared = shared(&runtime);
+        let shared = pipeline::tests::idle(runtime.handle());
         shared.board.shard(0, |_| ());
         let (intake, _) = pipeline::workers(&shared, 1);
         let parts = Parts {

@@ -9,6 +9,7 @@ mod screen;
 mod tiles;
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -39,14 +40,14 @@ pub struct Top {
     once: bool,
 }
 
-/// Shows the host until somebody has seen enough; `port` is where this machine's host listens.
+/// Shows the host until somebody has seen enough; `own` is where the host of this environment listens.
 ///
 /// # Errors
 /// When the address is none, when nobody answers the first time, or when the terminal fails.
-pub fn run(top: Top, port: impl FnOnce() -> Result<u16, Failure>) -> Result<(), Failure> {
+pub fn run(top: Top, own: impl FnOnce() -> Result<SocketAddr, Failure>) -> Result<(), Failure> {
     let url = match top.url {
         Some(url) => url,
-        None => format!("http://127.0.0.1:{}", port()?),
+        None => format!("http://{}", own()?),
     };
     let client = Client::new("--url", &url, None)?;
     let mut screen = Screen::new(&url);

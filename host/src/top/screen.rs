@@ -16,6 +16,7 @@ use super::reading::Reading;
 use super::tiles::{self, NONE, none};
 use crate::author::Failure;
 use crate::figure;
+use crate::results::LEADING_KEY;
 
 /// How many trade rates are kept for the line; none is wider.
 const RATES: usize = 300;
@@ -228,14 +229,14 @@ impl Screen {
 
     fn tokens(&self) -> Table<'_> {
         let plugins = Reading::list(&self.reading.plugins, "plugins");
-        let leading = plugins.iter().find(|plugin| plugin["result_key"] == "aggregates");
+        let leading = plugins.iter().find(|plugin| plugin["result_key"] == LEADING_KEY);
         let window = leading.and_then(|plugin| plugin["groups"][0].as_str());
         let heading = |name: &str| match window {
             Some(window) => format!("{name} {}", clean(window, 8)),
             None => name.to_owned(),
         };
         let rows = self.reading.tokens.iter().map(|(token, answer)| {
-            let values = window.map(|window| &answer["results"]["aggregates"][window]);
+            let values = window.map(|window| &answer["results"][LEADING_KEY][window]);
             let value = |name: &str| values.and_then(|values| values[name].as_f64());
             let count = |name: &str| value(name).map_or_else(none, |count| figure::count(count as u64));
             let change = value("price_change").unwrap_or(0.0);

@@ -15,8 +15,7 @@ use crate::desk::Desk;
 
 /// Starts the demo; gives it and its port.
 pub(crate) fn demo(plugins: &Path) -> (Host, u16) {
-    let settings =
-        Settings::none().with("PLUGINS_DIR", &plugins.display().to_string()).with("PLUGIN_PROBATION", "0s");
+    let settings = Settings::none().with("PLUGINS_DIR", &plugins.display().to_string());
     let demo = Host::start_program(&paths::aggregator().unwrap(), &["demo"], &settings).unwrap();
     let line = demo.wait_line("http://127.0.0.1:", READY_LIMIT).unwrap();
     let after = line.split_once("http://127.0.0.1:").map(|(_, after)| after).unwrap();

@@ -2,11 +2,14 @@
 //!
 //! The invariant: field names and kinds are the ancestor's; only values are ours.
 
+use std::time::Duration;
+
 use aggregator_tests::consume::{Reader, Record};
 use aggregator_tests::host::Host;
-use aggregator_tests::http;
 use aggregator_tests::plugins_dir::PluginsDir;
+use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::trade::Trade;
+use aggregator_tests::{http, time, wait};
 use serde_json::Value;
 
 use crate::rig::{LIMIT, Rig, wait_drained};
@@ -91,6 +94,41 @@ fn messages_have_the_windows_of_the_version_that_runs() {
     };
     assert_eq!(counts("MINT"), [("10s".to_owned(), 1), ("2min".to_owned(), 2)]);
     assert_eq!(counts("COIN"), [("10s".to_owned(), 1), ("2min".to_owned(), 1)]);
+}
+
+#[test]
+fn rows_do_not_wait_for_messages_that_kafka_does_not_take() {
+    let rig = Rig::new("output-away", 1);
+    let output = "results-made-later";
+    let settings = rig.wall().with("KAFKA_OUTPUT_TOPIC", output).with("TIME_WINDOWS", "1hour");
+    let host = Host::start(&settings).unwrap();
+    let mut connection = rig.connect();
+    let mut sent = 0.0;
+    let mut send = |limit: Duration| {
+        sent += 1.0;
+        rig.send(&[Trade::simple("MINT", time::now_ms()).message(0)]);
+        wait::until_true("the row", limit, || {
+            let row = results::read(&mut connection, "MINT", "aggregates", Encoding::Json).unwrap();
+            row.and_then(|row| row.cell("1hour", "buy_count")?.number()) == Some(sent)
+        })
+    };
+    send(LIMIT).unwrap();
+    wait::until_true("the lost message to be told", LIMIT, || {
+        host.get("/health/ready").is_ok_and(|answer| answer.body.contains("results not delivered"))
+    })
+    .unwrap();
+    for _ in 0..3 {
+        send(Duration::from_secs(5)).unwrap();
+    }
+    rig.broker.create_topic(output, 1).unwrap();
+    wait::until_true("messages to be taken again", LIMIT, || {
+        send(LIMIT).unwrap();
+        host.get("/health/ready").is_ok_and(|answer| answer.status == 200)
+    })
+    .unwrap();
+    let reader = Reader::new(rig.broker, output, 1).unwrap();
+    let records = reader.read_until(LIMIT, |records| !records.is_empty()).unwrap();
+    assert_eq!(records[0].key.as_deref(), Some("MINT"));
 }
 
 fn assert_shape(message: &Value) {

@@ -65,7 +65,7 @@ fn a_frozen_host_wakes_up(shape: Shape, of_test: u64) {
             let load = Load::start(scope, run, pace, Duration::from_secs(30));
             let first = Host::start(&run.settings()).unwrap();
             wait_serving(&first);
-            let second = Host::start(&run.settings()).unwrap();
+            let mut second = Host::start(&run.settings()).unwrap();
             load.wait_for(0.2);
             first.signal(Signal::SIGSTOP);
             let before = trades(&second);
@@ -77,6 +77,9 @@ fn a_frozen_host_wakes_up(shape: Shape, of_test: u64) {
             // It has not ended, and stands by or has its share again.
             assert_eq!(first.get("/health/live").unwrap().status, 200);
             assert_eq!(second.get("/health/live").unwrap().status, 200);
+            // Nothing of what it lost keeps it from being well when all is its own again.
+            second.stop(LIMIT).unwrap();
+            first.wait_ready(LIMIT).unwrap();
         });
     }
 }

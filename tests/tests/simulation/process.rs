@@ -115,7 +115,7 @@ impl Process {
             store: Arc::new(weather.store(id)),
             publisher: None,
             metrics,
-            health: Arc::new(Health::new(draws.workers)),
+            health: Arc::new(Health::new(draws.workers, Duration::from_secs(1))),
             board: Arc::new(Board::default()),
             owner_id: u128::from(id) + 1,
             fenced: tokio::sync::Notify::new(),

@@ -61,7 +61,8 @@ mod tests {
 
     fn member(id: &str, host: &str, version: &str) -> Member {
         let version = Version { version: version.to_owned(), digest: format!("{id}bcdef") };
-        Member { id: id.to_owned(), host: host.to_owned(), plugins: [("vwap".to_owned(), version)].into() }
+        let plugins = [("vwap".to_owned(), version)].into();
+        Member { id: id.to_owned(), host: host.to_owned(), plugins, partitions: Vec::new() }
     }
 
     #[test]

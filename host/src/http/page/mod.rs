@@ -36,9 +36,6 @@ pub(super) use token::page as token_page;
 use super::State;
 use document::Document;
 
-/// The plugin result whose windows the page shows beside each token.
-const RESULT_KEY: &str = "aggregates";
-
 /// `GET /`
 pub(super) async fn page(Extract(state): Extract<Arc<State>>) -> Response {
     let parts = parts::overview(&state).await;

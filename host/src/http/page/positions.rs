@@ -3,13 +3,11 @@
 //! Invariant: no list takes more than its bytes; one with more than [`MANY`] entries begins with those that need a
 //! look.
 
-use std::collections::BTreeMap;
-
 use super::markup::{append, cut, escaped, fitting, head, note};
 use super::numbers::tone;
-use crate::config::Partitioning;
 use crate::figure;
 use crate::http::State;
+use crate::http::positions::{checkpoint_age, clock_ms, fed};
 use crate::metrics::pressure::Backpressure;
 use crate::pipeline::board::{CellStatus, PartitionStatus, ShardStatus};
 
@@ -57,19 +55,9 @@ pub(super) fn partitions(state: &State) -> String {
     out
 }
 
-/// The shards that a partition feeds.
-fn fed(by: Partitioning, partition: i32, shards: &BTreeMap<u32, ShardStatus>) -> Vec<&ShardStatus> {
-    match by {
-        Partitioning::Shuffle => shards.values().collect(),
-        Partitioning::ByToken | Partitioning::Repartition => {
-            u32::try_from(partition).ok().and_then(|shard| shards.get(&shard)).into_iter().collect()
-        }
-    }
-}
-
 fn partition(state: &State, id: i32, status: &PartitionStatus, fed: &[&ShardStatus], busy: &[f64]) -> String {
-    let clock_ms = fed.iter().filter_map(|shard| shard.clock_ms).min();
-    let saved = fed.iter().filter_map(|shard| state.checkpoint_age_seconds(shard)).reduce(f64::max);
+    let clock_ms = clock_ms(fed);
+    let saved = checkpoint_age(state, fed);
     let busiest = fed.iter().filter_map(|shard| busy.get(shard.worker)).copied().fold(0.0, f64::max);
     format!(
         "<tr><th scope=\"row\">{id}</th>{}{}<td class=\"wide\">{}</td><td class=\"wide\">{}</td><td>{}</td>\

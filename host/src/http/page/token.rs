@@ -13,7 +13,6 @@ use axum::response::Response;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::RESULT_KEY;
 use super::document::Document;
 use super::markup::{append, cut, escaped, segment};
 use super::parts::{PATIENCE, Part, Parts};
@@ -24,6 +23,7 @@ use crate::http::State;
 use crate::http::problem::Problem;
 use crate::http::state::ResultShape;
 use crate::http::token::{ADDRESS_BYTES, read};
+use crate::results::LEADING_KEY;
 use crate::store::TokenResults;
 
 /// How many values are shown of each plugin, and of how many plugins.
@@ -93,7 +93,7 @@ fn draw(address: &str, shapes: &[ResultShape], found: &TokenResults) -> String {
         format_args!("<section class=\"card\"><div class=\"title\"><h1>{}</h1>", escaped(address)),
     );
     if let (Some(shape), Some(results)) =
-        (shapes.iter().find(|shape| *shape.key == *RESULT_KEY), found.results.get(RESULT_KEY))
+        (shapes.iter().find(|shape| *shape.key == *LEADING_KEY), found.results.get(LEADING_KEY))
     {
         let lengths = trail::lengths(&shape.groups);
         let price = shape.groups.iter().find_map(|window| tokens::price(results, window));

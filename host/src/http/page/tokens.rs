@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::RESULT_KEY;
 use super::markup::{append, cut, escaped, fitting, segment};
 use super::parts::PATIENCE;
 use super::trail::{self, Trails};
 use crate::figure;
 use crate::http::State;
 use crate::pipeline::status::{Sort, TokenStatus};
+use crate::results::LEADING_KEY;
 
 /// How many windows can be chosen; the page of a token has all.
 pub(super) const MOST_WINDOWS: usize = 12;
@@ -108,12 +108,12 @@ impl Busiest {
     }
 
     async fn read(&mut self, state: &State) -> Option<String> {
-        let key: [Arc<str>; 1] = [RESULT_KEY.into()];
+        let key: [Arc<str>; 1] = [LEADING_KEY.into()];
         let windows = windows(state);
         for shown in &mut self.shown {
             match state.store.token(&shown.status.token, &key).await {
                 Ok(Some(mut found)) => {
-                    shown.results = found.results.remove(RESULT_KEY).unwrap_or(Value::Null);
+                    shown.results = found.results.remove(LEADING_KEY).unwrap_or(Value::Null);
                     let price = windows.iter().find_map(|window| price(&shown.results, window));
                     if let Some(price) = price {
                         self.trails.push(&shown.status.token, Instant::now(), price);
@@ -130,7 +130,7 @@ impl Busiest {
 
 /// The names of the windows, in configured order.
 pub(super) fn windows(state: &State) -> Vec<String> {
-    let shape = state.results().into_iter().find(|shape| *shape.key == *RESULT_KEY);
+    let shape = state.results().into_iter().find(|shape| *shape.key == *LEADING_KEY);
     shape.map_or_else(Vec::new, |shape| shape.groups)
 }
 

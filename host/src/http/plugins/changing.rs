@@ -1,7 +1,7 @@
 //! Another version, another configuration, the version before, or none.
 //!
-//! Invariant: the directory changes after the plugin has, apart from a removal, which the directory has to
-//! allow first.
+//! Invariant: the directory changes after the plugin has, apart from the removal of a plugin, which the directory has
+//! to allow first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::answer::{of_order, respond};
-use super::control::blocking;
+use super::answer::{Outcome, of_order, respond};
+use super::control::{Control, blocking};
 use super::named;
 use crate::http::State;
 use crate::http::body::Pieces;
@@ -112,30 +112,39 @@ pub(in crate::http) async fn delete(
     let control = state.plugins.control()?;
     let name = named(name)?;
     let (conducting, plugin) = (Arc::clone(&control), name.clone());
+    let runs = state.plugins.status(&name).ok().and_then(|status| status.digest);
     let work = async move {
+        if same_name(&plugin, DEFAULT_NAME) {
+            return restore_built_in(&conducting, runs).await;
+        }
         let (directory, removed) = (conducting.directory.clone(), plugin.clone());
-        let was_there = blocking(move || directory.remove(&removed)).await?;
-        let order = match same_name(&plugin, DEFAULT_NAME) {
-            false => Order::Unload(plugin.clone()),
-            true if !was_there => {
-                return Err(Problem::new(
-                    StatusCode::CONFLICT,
-                    "the built-in plugin cannot be removed",
-                    "PUT another component of this name to have that run in its place",
-                ));
-            }
-            // What is left is the one that is built in.
-            true => {
-                let (directory, plugin) = (conducting.directory.clone(), plugin.clone());
-                match blocking(move || directory.candidate(&plugin)).await? {
-                    Some(built_in) => Order::Run(built_in, None),
-                    None => Order::Unload(DEFAULT_NAME.to_owned()),
-                }
-            }
-        };
-        conducting.order(&plugin, order).await.map_err(of_order)
+        blocking(move || directory.remove(&removed)).await?;
+        conducting.order(&plugin, Order::Unload(plugin.clone())).await.map_err(of_order)
     };
     Ok(respond(&name, control.finish(work).await?))
+}
+
+/// Has the built-in plugin run in the place of another one of its name, whose files then go.
+async fn restore_built_in(control: &Control, runs: Option<String>) -> Result<Outcome, Problem> {
+    let directory = control.directory.clone();
+    let built_in = directory.built_in();
+    let is_alone = runs.as_deref() == Some(&*built_in.digest);
+    // Begins an upload and drops it, to learn before anything is swapped whether the directory lets files go.
+    let lies_there = move || match directory.has_files(DEFAULT_NAME)? {
+        true => directory.upload(DEFAULT_NAME).map(|_| true),
+        false => Ok(false),
+    };
+    if !blocking(lies_there).await? && is_alone {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "the built-in plugin cannot be removed",
+            "PUT another component of this name to have that run in its place",
+        ));
+    }
+    let outcome = control.order(DEFAULT_NAME, Order::Run(built_in, None)).await.map_err(of_order)?;
+    let directory = control.directory.clone();
+    blocking(move || directory.remove(DEFAULT_NAME)).await?;
+    Ok(outcome)
 }
 
 /// `POST /plugins/{name}/rollback`

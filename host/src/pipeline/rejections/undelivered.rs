@@ -53,6 +53,11 @@ impl Undelivered {
         });
     }
 
+    /// How many records wait for their letters to be made, with all workers.
+    pub(super) fn waiting(&self) -> usize {
+        self.with(|places| places.records.len())
+    }
+
     /// The first offset of a partition with something undelivered.
     pub(super) fn first(&self, partition: i32) -> Option<i64> {
         let letters = (partition, i64::MIN, 0)..=(partition, i64::MAX, u32::MAX);

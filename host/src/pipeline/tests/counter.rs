@@ -39,6 +39,8 @@ pub(super) enum Manner {
     NeverFlushes,
     /// It gives the same rows again and again.
     NeverEnds,
+    /// Its state has no end.
+    NeverExported,
     /// It refuses any state.
     RefusesState,
     /// It counts every trade twice.
@@ -180,7 +182,10 @@ impl Instance for Counting {
         let mut left =
             self.counts.keys().copied().filter(newer).filter(|number| u64::from(*number) >= cursor);
         let tokens: Vec<u32> = left.by_ref().take(3).collect();
-        let next = left.next().map(u64::from).filter(|next| *next > 0);
+        let next = match self.manner {
+            Manner::NeverExported => Some(cursor + 1),
+            _ => left.next().map(u64::from).filter(|next| *next > 0),
+        };
         let gone =
             self.removed.iter().filter(|(generation, _)| cursor == 0 && since > 0 && *generation > since);
         let gone: Vec<u32> =

@@ -7,7 +7,7 @@ use std::thread;
 use super::counter::{Manner, counter, version};
 use super::feed::{Feeder, Script, catch_up, counted, feed};
 use super::stand::{LEADING, Setup, Stand};
-use super::{BEGIN_MS, Counts, PATIENCE, wait_until};
+use super::{BEGIN_MS, Counts, wait_until};
 use crate::health::Part;
 use crate::pipeline::trial::{Goal, Origin, Stage, Trial};
 use crate::plugin::catalog::Running;
@@ -34,27 +34,39 @@ fn script(partition: i32, offset: i64) -> Vec<(String, i64)> {
     vec![(format!("often-{}", offset % 7), BEGIN_MS), (own, BEGIN_MS)]
 }
 
-/// Feeds the stream to plugins of which one is fragile; the second reader runs meanwhile.
-fn survive(plugins: Vec<Running>) {
+/// Feeds the stream to plugins of which one is fragile, and acts while the second reader still runs.
+fn fed(plugins: Vec<Running>, act: impl FnOnce(&Stand)) -> Stand {
     let mut stand = Stand::start(Setup { plugins, ..Setup::default() });
     let script: Script<'_> = &script;
-    let expected = counted(script, &ENDS);
-    let mut without = expected.clone();
-    without.remove(POISON);
     thread::scope(|scope| {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let intake = stand.intake.clone();
         scope.spawn(move || catch_up(&intake, script, MESSAGES, &stopped));
         let mut feeders = [0, 1].map(|partition| Feeder::open(&stand.intake, partition, script));
         feed(&mut feeders, MESSAGES, BATCH);
+        act(&stand);
+        drop(stop);
+    });
+    stand.stop();
+    stand
+}
+
+/// All trades of the stream.
+fn all() -> Counts {
+    counted(&script, &ENDS)
+}
+
+fn survive(plugins: Vec<Running>) {
+    let expected = all();
+    let mut without = expected.clone();
+    without.remove(POISON);
+    let stand = fed(plugins, |stand| {
         wait_until("the fragile plugin has all but the trade that kills", || {
             stand.stored_counts(FRAGILE, &expected) == without
         });
         wait_until("nobody lags any more", || stand.shared.demands.wanted().is_empty());
         wait_until("the positions are at the end", || stand.shared.board.committable() == ENDS);
-        drop(stop);
     });
-    stand.stop();
     stand.assert_stored(&expected);
     assert_eq!(stand.stored_counts(FRAGILE, &expected), without);
     assert!(stand.shared.health.checks()[&Part::Plugins].ok);
@@ -80,58 +92,37 @@ fn a_plugin_that_names_the_trade_goes_on_without_it() {
     survive(vec![sound(), counter(FRAGILE, FRAGILE, Manner::NamesRowAt(POISON))]);
 }
 
+fn never_flushes() -> Vec<Running> {
+    vec![sound(), counter(FRAGILE, FRAGILE, Manner::NeverFlushes)]
+}
+
 #[test]
 fn a_plugin_that_fails_whatever_it_gets_is_suspended_and_holds_nobody_up() {
-    let plugins = vec![sound(), counter(FRAGILE, FRAGILE, Manner::NeverFlushes)];
-    let mut stand = Stand::start(Setup { plugins, ..Setup::default() });
-    let script: Script<'_> = &script;
-    let expected: Counts = counted(script, &ENDS);
-    thread::scope(|scope| {
-        let (stop, stopped) = crossbeam_channel::bounded(0);
-        let intake = stand.intake.clone();
-        scope.spawn(move || catch_up(&intake, script, MESSAGES, &stopped));
-        let mut feeders = [0, 1].map(|partition| Feeder::open(&stand.intake, partition, script));
-        feed(&mut feeders, MESSAGES, BATCH);
+    let stand = fed(never_flushes(), |stand| {
         wait_until("the report says who failed and why", || {
             let check = &stand.shared.health.checks()[&Part::Plugins];
             !check.ok && check.reason.contains(FRAGILE) && check.reason.contains("cannot flush")
         });
         wait_until("the positions are at the end", || stand.shared.board.committable() == ENDS);
-        drop(stop);
     });
-    stand.stop();
-    stand.assert_stored(&expected);
+    stand.assert_stored(&all());
 }
 
 #[test]
 fn a_plugin_that_was_suspended_is_replaced_by_one_that_reads_the_trades_again() {
-    let plugins = vec![sound(), counter(FRAGILE, FRAGILE, Manner::NeverFlushes)];
-    let mut stand = Stand::start(Setup { plugins, ..Setup::default() });
-    let script: Script<'_> = &script;
-    let expected: Counts = counted(script, &ENDS);
-    thread::scope(|scope| {
-        let (stop, stopped) = crossbeam_channel::bounded(0);
-        let intake = stand.intake.clone();
-        scope.spawn(move || catch_up(&intake, script, MESSAGES, &stopped));
-        let mut feeders = [0, 1].map(|partition| Feeder::open(&stand.intake, partition, script));
-        feed(&mut feeders, MESSAGES, BATCH);
+    let expected = all();
+    let stand = fed(never_flushes(), |stand| {
         let mended = version(FRAGILE, FRAGILE, Manner::Sound, "mended");
         let trial = Arc::new(Trial::new(mended, Origin::Carried, false, Vec::new()));
         stand.intake.begin_trial(&trial);
         for (goal, stage) in [(Goal::Show, Stage::Shown), (Goal::Accept, Stage::Accepted)] {
             stand.intake.pursue(&trial, goal);
-            let shards = stand.shared.layout.shards as usize;
-            let reached = trial.wait(PATIENCE, |reports| {
-                reports.stages.len() == shards && reports.stages.values().all(|reached| *reached >= stage)
-            });
-            assert!(reached, "not every shard has reached {stage:?}");
+            stand.wait_for_stage(&trial, stage);
         }
         stand.intake.end_trial(&trial, true);
         wait_until("the mended plugin has all trades", || {
             stand.stored_counts(FRAGILE, &expected) == expected
         });
-        drop(stop);
     });
-    stand.stop();
     stand.assert_stored(&expected);
 }

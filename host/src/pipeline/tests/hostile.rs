@@ -1,6 +1,7 @@
-//! A head from the store may hold any numbers: a cell that starts from it goes on, or begins with nothing.
+//! A head from the store may hold any numbers: a cell that starts from it goes on, or begins with nothing. A plugin may
+//! answer anything when it is asked for its state.
 //!
-//! Not for bytes that are no head (the store's own tests). Invariant: no panic, whatever is restored.
+//! Not for bytes that are no head (the store's own tests). Invariant: no panic, and no end that never comes.
 
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use crate::pipeline::batch::{Feed, Mark, Progress};
 use crate::pipeline::cell::{Cell, Sight};
 use crate::pipeline::cell_clock::Now;
 use crate::pipeline::checkpoint::{self, Circumstances, Saved};
+use crate::pipeline::rounds::Rounds;
 use crate::pipeline::tokens::Tokens;
 use crate::pipeline::{Bounds, Ground};
+use crate::plugin::Stage;
 use crate::store::{Head, Part, SavedMark};
 
 fn head() -> impl Strategy<Value = Head> {
@@ -39,6 +42,18 @@ fn head() -> impl Strategy<Value = Head> {
             ..Head::default()
         },
     )
+}
+
+#[test]
+fn a_state_without_end_is_a_failure_of_its_plugin() {
+    let running = counter("counter", LEADING, Manner::NeverExported);
+    let mut tokens = Tokens::default();
+    let mut cell = Cell::new(&running, ClockMode::Wall, Sight::Visible).unwrap();
+    let mut rounds = Rounds::new(0, 1_024, 0);
+    while rounds.step(&mut cell, &mut tokens).is_some() {}
+    let fault = cell.recovery.fault().unwrap();
+    assert_eq!((fault.stage, cell.is_active()), (Stage::Export, false));
+    assert!(fault.reason.contains("without end"), "{fault}");
 }
 
 proptest! {

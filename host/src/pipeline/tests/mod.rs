@@ -18,7 +18,13 @@ mod swap;
 mod upkeep;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::Shared;
+use crate::plugin::catalog::Running;
 
 /// How long anything may take that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,6 +48,16 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// A plugin that only has to be there.
-pub(super) fn running() -> crate::plugin::catalog::Running {
-    counter::counter("counter", "aggregates", counter::Manner::Sound)
+pub(super) fn running() -> Running {
+    version("counter", "first")
+}
+
+/// A version of a plugin that only has to be there.
+pub(crate) fn version(name: &str, digest: &str) -> Running {
+    counter::version(name, name, counter::Manner::Sound, digest)
+}
+
+/// What a pipeline of one shard shares at which nobody works.
+pub(crate) fn idle(runtime: &Handle) -> Arc<Shared> {
+    stand::shared(stand::Setup { workers: 1, plugins: Vec::new(), ..stand::Setup::default() }, runtime)
 }

@@ -18,6 +18,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
+use crate::pipeline::trial::{Stage, Trial};
 use crate::pipeline::{FlushRules, Intake, Layout, Parts, Pipeline, Shared, Tuning, WriterContext};
 use crate::plugin::catalog::Running;
 use crate::store::{Store, TokenResults};
@@ -69,7 +70,7 @@ pub(super) fn tokens_of(layout: Layout, worker: usize, count: usize) -> Vec<Stri
 /// What a pipeline shares that is set up like this.
 pub(super) fn shared(setup: Setup, runtime: &tokio::runtime::Handle) -> Arc<Shared> {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let health = Arc::new(Health::new(setup.workers));
+    let health = Arc::new(Health::new(setup.workers, Duration::from_secs(1)));
     health.ok(Part::Plugins, "");
     Arc::new(Shared::new(Parts {
         layout: setup.layout(),
@@ -167,6 +168,15 @@ impl Stand {
             let posted = self.shared.board.shards();
             posted.len() == shards && posted.values().all(|shard| shard.clock_ms == Some(expected_ms))
         });
+    }
+
+    /// Waits until every shard has come so far in a trial.
+    pub(super) fn wait_for_stage(&self, trial: &Trial, stage: Stage) {
+        let shards = self.shared.layout.shards as usize;
+        let reached = trial.wait(PATIENCE, |reports| {
+            reports.stages.len() == shards && reports.stages.values().all(|reached| *reached >= stage)
+        });
+        assert!(reached, "not every shard has reached {stage:?}");
     }
 
     /// The largest event time that was taken of a partition.

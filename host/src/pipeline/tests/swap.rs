@@ -56,11 +56,7 @@ impl<'a> Swapping<'a> {
     }
 
     fn wait_for(&self, trial: &Trial, stage: Stage) {
-        let shards = self.stand.shared.layout.shards as usize;
-        let reached = trial.wait(PATIENCE, |reports| {
-            reports.stages.len() == shards && reports.stages.values().all(|reached| *reached >= stage)
-        });
-        assert!(reached, "not every shard has reached {stage:?}");
+        self.stand.wait_for_stage(trial, stage);
     }
 
     /// Ends everything, and compares what was written with a plain count.

@@ -14,7 +14,6 @@ use super::super::checkpoint::{self, Circumstances, Saved};
 use super::super::flush::{self, Left};
 use super::super::load::{Wanted, WantedCell};
 use super::super::shard::Shard;
-use super::super::trial::Changes;
 use super::super::writer::{Loaded, News, Outgoing, WriterHandle};
 use super::keeping::Renewals;
 use super::trying::Trying;
@@ -76,7 +75,7 @@ impl Owned {
             return false;
         };
         self.restore(loaded, shared, now);
-        self.join(&shared.changes);
+        self.join(shared);
         self.trials.iter_mut().for_each(|trial| trial.begin_backfill(&mut self.shard, shared, now));
         true
     }
@@ -106,10 +105,7 @@ impl Owned {
             // What is tried begins, or goes on, behind it.
             return self.renew(shared, now);
         }
-        let version = shared.changes.version();
-        if std::mem::replace(&mut self.changes_version, version) != version {
-            self.join(&shared.changes);
-        }
+        self.join(shared);
         let mut trials = std::mem::take(&mut self.trials);
         let began = shared.clock.monotonic();
         let stepped = trials.iter_mut().any(|trial| trial.step(&mut self.shard, shared, now));
@@ -120,7 +116,12 @@ impl Owned {
         stepped
     }
 
-    fn join(&mut self, changes: &Changes) {
+    fn join(&mut self, shared: &Shared) {
+        let changes = &shared.changes;
+        let version = changes.version();
+        if std::mem::replace(&mut self.changes_version, version) == version {
+            return;
+        }
         let trials = changes.trials();
         self.trials.retain(|own| trials.iter().any(|trial| Arc::ptr_eq(trial, &own.trial)));
         for trial in trials {
@@ -132,6 +133,7 @@ impl Owned {
             while let Some(place) = self.shard.cells.iter().position(|cell| cell.running.name() == name) {
                 self.shard.remove(place);
             }
+            shared.metrics.plugins.drop_cell(&name, self.shard.id);
         }
     }
 

@@ -17,7 +17,7 @@ use super::super::writer;
 use super::closing::Closing;
 use super::owned::{Owned, wanted};
 use super::{Assignment, CellStart, Resume, Waiting, Worker, feeds};
-use crate::health::Part;
+use crate::health::{Part, shard_topic};
 
 impl Worker {
     /// Opens our shards that these partitions feed, and answers when all are ready.
@@ -50,7 +50,7 @@ impl Worker {
             Ok(shard) => shard,
             Err(error) => {
                 tracing::error!(shard = id, %error, "Shard cannot be opened");
-                shared.health.fail(Part::Plugins, &format!("shard {id}"), &error.to_string());
+                shared.health.fail(Part::Plugins, &shard_topic(id), &error.to_string());
                 return;
             }
         };
@@ -131,8 +131,13 @@ impl Worker {
             for owned in self.shards.values_mut() {
                 owned.shard.revoke(partition);
             }
-        } else if let Some(owned) = self.shards.remove(&self.shared.layout.shard(0, partition)) {
-            return self.close(owned, Some(done));
+        } else {
+            let shard = self.shared.layout.shard(0, partition);
+            match self.shards.remove(&shard) {
+                Some(owned) => return self.close(owned, Some(done)),
+                // Nobody misses one that could not be opened.
+                None => self.shared.health.clear(Part::Plugins, &shard_topic(shard)),
+            }
         }
         done.send(()).ok();
     }
@@ -191,6 +196,7 @@ impl Worker {
     fn forget_shard(&self, shard: u32) {
         self.shared.board.drop_shard(shard);
         self.shared.metrics.plugins.drop_shard(shard);
+        self.shared.health.clear(Part::Plugins, &shard_topic(shard));
         for trial in self.shared.changes.trials() {
             trial.drop_shard(shard);
         }

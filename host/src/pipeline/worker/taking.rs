@@ -19,7 +19,8 @@ use crate::traces::{self, Span};
 
 impl Worker {
     pub(super) fn may_take(&mut self) -> bool {
-        self.hand_letters_on() && self.taking && self.parked.is_empty()
+        let letters = self.hand_letters_on() && !self.shared.rejections.are_congested();
+        letters && self.taking && self.parked.is_empty()
     }
 
     /// Hands on dead letters that found no room; says whether none is left.

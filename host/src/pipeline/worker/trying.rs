@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use super::super::Shared;
-use super::super::carry::{Carried, Carry};
+use super::super::carry::{self, Carried};
 use super::super::cell::{Cell, CellId, Sight};
 use super::super::cell_clock::Now;
 use super::super::checkpoint::Job;
 use super::super::comparison::{Comparison, Moment, Waiting};
+use super::super::rounds::Rounds;
 use super::super::shard::Shard;
 use super::super::trial::{Goal, Origin, Stage, Trial};
 use crate::plugin::{self, PluginError};
@@ -27,7 +28,7 @@ pub(in super::super) struct Trying {
     /// The new cell.
     new: Option<CellId>,
     /// How far its state has been carried, while it is.
-    carry: Option<Carry>,
+    carry: Option<Rounds>,
     /// How many rows it has given that nobody needs.
     drained_rows: usize,
     /// Rows that wait to be compared.
@@ -178,7 +179,7 @@ impl Trying {
                 return false;
             }
             former.giving = true;
-            self.carry = Some(Carry::new(former));
+            self.carry = Some(carry::begin());
         }
         let made = self.trial.instance();
         let instance = match made {
@@ -190,8 +191,8 @@ impl Trying {
             }
         };
         let mut cell = Cell::beside(&self.trial.running, instance, shared.rules.clock);
-        if let Some(carry) = &self.carry {
-            carry.begin(&mut cell);
+        if let Some(former) = behind.filter(|_| self.carry.is_some()) {
+            cell.begin_like(&shard.cells[former]);
         }
         let id = cell.id;
         self.new = Some(id);
@@ -212,7 +213,7 @@ impl Trying {
         let Ok([from, to]) = shard.cells.get_disjoint_mut([former, new]) else {
             return false;
         };
-        match carry.step(from, to, &mut shard.tokens) {
+        match carry::step(carry, from, to, &mut shard.tokens) {
             Carried::More => {}
             Carried::InStep => {
                 let bytes = carry.bytes;

@@ -76,8 +76,9 @@ impl WriterHandle {
                 self.remove(shard, tokens, false);
             }
         }
-        if !state.removals.is_empty() && self.has_room() {
-            let owed = std::mem::take(&mut state.removals);
+        while !state.removals.is_empty() && self.has_room() {
+            let some = state.removals.len().saturating_sub(REMOVED_AT_ONCE);
+            let owed = state.removals.split_off(some);
             let mut chunk = Chunk::new(shard.id, LEADING_KEY.into(), true, 0, None);
             chunk.forgotten = shard.still_gone(owed);
             self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });

@@ -22,7 +22,7 @@ use super::checkpoint::{Piece, Saved};
 use super::load;
 use super::worker::WorkerHandle;
 use crate::clock::WallClock;
-use crate::health::{Health, LEFT_OUT, Part};
+use crate::health::{Health, LEFT_OUT, Part, shard_topic};
 use crate::metrics::Metrics;
 use crate::results::Message;
 use crate::store::{Action, Chunk, Owner, Removal, Store, StoreError, Sweep};
@@ -30,8 +30,6 @@ pub(super) use handle::WriterHandle;
 
 /// How many messages wait for the store: one is under way, one is ready.
 const QUEUE: usize = 2;
-/// What a failing write is called in the health report.
-const WRITES: &str = "writes";
 /// The first and the longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -144,6 +142,7 @@ pub(super) fn start(
         owner: None,
         former: None,
         lost: false,
+        failing: false,
         lineage: 0,
     };
     (WriterHandle::new(queue, news), runtime.spawn(writer.run(receiver, load)))
@@ -161,6 +160,8 @@ struct Writer {
     former: Option<Owner>,
     /// Another process owns the shard: everything is dropped and counted.
     lost: bool,
+    /// The store did not take what was written last.
+    failing: bool,
     /// How often the store has forgotten; pieces of checkpoints that were made before are void.
     lineage: u64,
 }
@@ -174,7 +175,6 @@ impl Writer {
             self.take(outgoing).await;
             self.worker.wake();
         }
-        self.context.health.clear(Part::Redis, &self.topic());
     }
 
     fn tell(&self, change: impl FnOnce(&mut News)) {
@@ -192,7 +192,7 @@ impl Writer {
             };
             match fetched {
                 Ok(saved) => {
-                    self.context.health.ok(Part::Redis, WRITES);
+                    self.works();
                     return saved;
                 }
                 Err(error) => self.recover(&error, &mut wait).await,
@@ -281,13 +281,13 @@ impl Writer {
             match tried {
                 Ok(()) => {
                     self.count_rows(outgoing);
-                    self.context.health.ok(Part::Redis, WRITES);
+                    self.works();
                     return true;
                 }
                 Err(error) if error.action() == Action::Skip => {
                     // Everything but the poisoned key is written.
                     self.count_rows(outgoing);
-                    self.context.health.ok(Part::Redis, WRITES);
+                    self.works();
                     self.context.health.fail(Part::Redis, LEFT_OUT, &error.to_string());
                     return matches!(outgoing, Outgoing::Rows { .. });
                 }
@@ -361,19 +361,27 @@ impl Writer {
             }
             Action::Fenced(Some(owner)) => {
                 self.lost = true;
-                self.tell(|news| news.lost = true);
-                self.context.fenced.notify_one();
                 let words =
                     format!("shard {} is owned by another process (epoch {})", self.shard, owner.epoch);
                 self.context.board.shard(self.shard, |status| status.epoch = None);
-                self.context.health.fail(Part::Redis, &self.topic(), &words);
+                self.context.health.fail(Part::Redis, &shard_topic(self.shard), &words);
+                self.tell(|news| news.lost = true);
+                self.context.fenced.notify_one();
             }
             Action::Skip | Action::Retry => self.rest(error, wait).await,
         }
     }
 
-    async fn rest(&self, error: &StoreError, wait: &mut Duration) {
-        self.context.health.fail(Part::Redis, WRITES, &error.to_string());
+    /// Notes that the store takes what is written.
+    fn works(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            self.context.health.clear(Part::Redis, &shard_topic(self.shard));
+        }
+    }
+
+    async fn rest(&mut self, error: &StoreError, wait: &mut Duration) {
+        self.failing = true;
+        self.context.health.fail(Part::Redis, &shard_topic(self.shard), &error.to_string());
         self.clock.sleep(*wait).await;
         *wait = (*wait * 2).min(BACKOFF.1);
     }
@@ -388,8 +396,11 @@ impl Writer {
             self.context.health.ok(Part::Kafka, "output");
         }
     }
+}
 
-    fn topic(&self) -> String {
-        format!("shard {}", self.shard)
+/// What it said of the store concerns nobody any more, however it ended.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.context.health.clear(Part::Redis, &shard_topic(self.shard));
     }
 }

@@ -68,6 +68,12 @@ impl Directory {
         self.max_bytes
     }
 
+    /// The default plugin as it is without any file.
+    #[must_use]
+    pub fn built_in(&self) -> Candidate {
+        Candidate::new(catalog::DEFAULT_NAME, catalog::DEFAULT_COMPONENT, &self.default_configuration)
+    }
+
     /// Everything that is to run, by name; the default plugin too where it has no file.
     ///
     /// # Errors
@@ -92,7 +98,7 @@ impl Directory {
         let shown = files.wasm.as_ref().map_or(name, |place| place.stem());
         if let Some(twin) = &files.twin {
             let words = format!("two files for one plugin: {shown} and {twin}");
-            return Err(Refusal::new(shown, Stage::Read, Cause::FileName, words));
+            return Err(Refusal::new(shown, Stage::Read, Cause::Twin, words));
         }
         let configuration = match &files.json {
             Some(place) => Some(self.read_configuration(shown, place)?),
@@ -263,7 +269,7 @@ mod tests {
         let refused: Vec<(String, Cause)> =
             read(dir.path()).into_iter().filter_map(|(name, read)| Some((name, read.err()?.cause))).collect();
         let expected = [
-            ("a-b", Cause::FileName),
+            ("a-b", Cause::Twin),
             ("device", Cause::Unreadable),
             ("folder", Cause::Unreadable),
             ("large", Cause::TooLarge),

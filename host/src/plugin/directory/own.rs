@@ -25,6 +25,11 @@ impl Own {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), deed);
     }
 
+    /// Whether the files were taken away here, and nobody has done anything since.
+    pub(super) fn has_removed(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name) == Some(&Deed::Removed)
+    }
+
     /// Whether what was seen is our own deed.
     pub(super) fn accounts_for(&self, name: &str, seen: &Deed) -> bool {
         let mut deeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,9 +52,9 @@ mod tests {
         own.note("a", wrote("1"));
         assert!(own.accounts_for("a", &wrote("1")) && own.accounts_for("a", &wrote("1")));
         own.clone().note("a", Deed::Removed);
-        assert!(own.accounts_for("a", &Deed::Removed));
+        assert!(own.has_removed("a") && own.accounts_for("a", &Deed::Removed));
         own.note("a", wrote("2"));
-        assert!(!own.accounts_for("a", &wrote("1")));
+        assert!(!own.has_removed("a") && !own.accounts_for("a", &wrote("1")));
         assert!(!own.accounts_for("a", &wrote("2")), "somebody else had the files");
         assert!(!own.accounts_for("b", &Deed::Removed));
     }

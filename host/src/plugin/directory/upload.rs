@@ -110,6 +110,14 @@ impl Directory {
         self.read(&canonical(name), &files).map(Some)
     }
 
+    /// Whether a plugin has files, be they a candidate or not.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn has_files(&self, name: &str) -> Result<bool, Refusal> {
+        Ok(self.named(name)? != Files::default())
+    }
+
     /// The files of a plugin whose name is one.
     fn named(&self, name: &str) -> Result<Files, Refusal> {
         if !is_name(name) {
@@ -213,15 +221,18 @@ impl Received {
         &self.candidate
     }
 
-    /// Gives the component its name in the directory, in the place of the one before.
+    /// Gives the component its name in the directory, in the place of the one before; says which.
     ///
     /// # Errors
     /// When it cannot be written; the one before is still there then.
-    pub fn publish(self) -> Result<(), Refusal> {
+    pub fn publish(self) -> Result<PathBuf, Refusal> {
         let name = &*self.candidate.name;
         let target = self.directory.target(name, &self.directory.named(name)?, "wasm");
         self.directory.own.note(&canonical(name), Deed::Wrote(self.candidate.identity()));
-        self.directory.publish(self.file, &target).map_err(|error| unwritable(name, &target, &error))
+        match self.directory.publish(self.file, &target) {
+            Ok(()) => Ok(target),
+            Err(error) => Err(unwritable(name, &target, &error)),
+        }
     }
 }
 

@@ -164,7 +164,9 @@ impl Look {
             Settled::As(identity) => Some(Deed::Wrote(identity.clone())),
             _ => None,
         };
-        if self.tracker.settle(now, name, settled) {
+        // The same files again, after the plugin was taken away with them, are a wish.
+        let is_back = deed.is_some() && self.directory.own.has_removed(name);
+        if self.tracker.settle(now, name, settled) || is_back {
             if deed.is_some_and(|deed| self.directory.own.accounts_for(name, &deed)) {
                 return;
             }
@@ -295,6 +297,18 @@ mod tests {
         fs::write(&path, DEFAULT_COMPONENT).unwrap();
         fs::write(dir.path().join("a.json"), r#"{"a":2}"#).unwrap();
         assert_eq!(&*candidate(&changes).configuration, r#"{"a":2}"#);
+    }
+
+    #[test]
+    fn a_component_that_is_put_back_after_its_removal_here_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = Directory { max_bytes: 8 << 20, ..directory(dir.path()) };
+        let (_watcher, changes) = Watcher::start(here.clone(), []).unwrap();
+        fs::write(dir.path().join("a.wasm"), DEFAULT_COMPONENT).unwrap();
+        let first = candidate(&changes);
+        assert!(here.remove("a").unwrap());
+        fs::write(dir.path().join("a.wasm"), DEFAULT_COMPONENT).unwrap();
+        assert_eq!(candidate(&changes).identity(), first.identity());
     }
 
     #[test]

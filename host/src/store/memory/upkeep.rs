@@ -47,12 +47,12 @@ impl MemoryStore {
     pub(in super::super) async fn sweep(&self, sweep: &Sweep) -> Result<(), StoreError> {
         self.change(sweep.shard, sweep.owner, Call::Record("sweep"), |state| {
             for CheckpointPiece { shard, plugin, place } in &sweep.pieces {
-                let Some(cell) = state.checkpoints.get_mut(&(*shard, plugin.clone())) else {
-                    continue;
-                };
-                match place {
-                    Some(place) => drop(cell.pages.remove(place)),
-                    None => cell.head = None,
+                let key = (*shard, plugin.clone());
+                match (place, state.checkpoints.get_mut(&key)) {
+                    (Some(place), Some(cell)) => drop(cell.pages.remove(place)),
+                    // Its pages are nobody's without it.
+                    (None, _) => drop(state.checkpoints.remove(&key)),
+                    (Some(_), None) => {}
                 }
             }
             state.checkpoints.retain(|_, cell| cell.head.is_some() || !cell.pages.is_empty());

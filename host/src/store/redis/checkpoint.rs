@@ -52,7 +52,7 @@ impl RedisStore {
 
     pub(in super::super) async fn head(&self, shard: u32, plugin: &str) -> Result<Option<Head>, StoreError> {
         let key = keys::head(shard, plugin);
-        self.get(&key).await?.map(|bytes| Head::decode(&key, &bytes)).transpose()
+        self.saved(&key).await?.map(|bytes| Head::decode(&key, &bytes)).transpose()
     }
 
     pub(in super::super) async fn discard(&self, shard: u32, plugin: &str) -> Result<(), StoreError> {
@@ -84,6 +84,6 @@ impl RedisStore {
         plugin: &str,
         place: Place,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.get(&keys::page(shard, plugin, place)).await
+        self.saved(&keys::page(shard, plugin, place)).await
     }
 }

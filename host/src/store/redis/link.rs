@@ -175,5 +175,7 @@ fn words(error: &RedisError) -> String {
 fn needs_new_connection(error: &RedisError) -> bool {
     let replaced =
         matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
+    // How Redis before 7 tells it of a write in a script.
+    let replaced = replaced || error.detail().is_some_and(|detail| detail.contains("-READONLY"));
     replaced || error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("NOAUTH")
 }

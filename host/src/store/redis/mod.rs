@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::claims::Claims;
-use super::error::{OpenError, StoreError};
+use super::error::{OpenError, StoreError, undecodable};
 use super::{TokenResults, decode, keys};
 use crate::config;
 use link::Link;
@@ -129,6 +129,14 @@ impl RedisStore {
         let mut command = redis::cmd("GET");
         command.arg(key);
         self.reader.call(&command, "GET", key).await
+    }
+
+    /// Reads a key of a checkpoint: without somebody else's value in it there is none, however often it is asked for.
+    async fn saved(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(key).await.map_err(|error| match error {
+            StoreError::Refused { words, .. } if words.starts_with("WRONGTYPE") => undecodable(key, words),
+            error => error,
+        })
     }
 
     /// Numbers a try.

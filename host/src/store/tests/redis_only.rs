@@ -101,7 +101,12 @@ async fn records_of_the_service_are_texts() {
 async fn a_host_that_speaks_otherwise_hides_no_other() {
     let server = Server::start();
     let store = server.store();
-    let member = |id: &str| Member { id: id.to_owned(), host: id.to_owned(), plugins: BTreeMap::new() };
+    let member = |id: &str| Member {
+        id: id.to_owned(),
+        host: id.to_owned(),
+        plugins: BTreeMap::new(),
+        partitions: Vec::new(),
+    };
     store.introduce(&member("1")).await.unwrap();
     let _: () = server.raw().hset("aggregator:{service}:members", "2", "99999999999999:strange").unwrap();
     let heard = store.introduce(&member("3")).await.unwrap();
@@ -126,6 +131,23 @@ async fn a_list_of_another_type_is_left_out_and_named() {
     let () = raw.del("tokens:active").unwrap();
     store.write(&chunk(owner, &[("a", 5, r#"{"w":2}"#)])).await.unwrap();
     assert_eq!(store.active(10).await.unwrap(), [("a".to_owned(), 5)]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_key_of_another_type_is_no_checkpoint_and_the_next_one_takes_its_place() {
+    let server = Server::start();
+    let store = server.store();
+    let owner = store.claim("shard-3", 7).await.unwrap();
+    checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
+    let mut raw = server.raw();
+    let heads: Vec<String> = redis::cmd("KEYS").arg("aggregator:*head*").query(&mut raw).unwrap();
+    let [head] = heads.as_slice() else { panic!("{heads:?}") };
+    let () = redis::cmd("DEL").arg(head).query(&mut raw).unwrap();
+    let () = redis::cmd("RPUSH").arg(head).arg("x").query(&mut raw).unwrap();
+    let error = store.head(3, super::PLUGIN).await.unwrap_err();
+    assert_eq!(error.action(), Action::Skip, "{error}");
+    checkpoint(&store, owner, 2, &[b"b"]).await.unwrap();
+    assert_eq!(super::loaded(&store).await.unwrap(), [b"b"]);
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ async fn hosts_hear_of_each_other_and_of_what_they_run_last(store: &Store) {
             "vwap".to_owned(),
             Version { version: "1.0.0".to_owned(), digest: digest.to_owned() },
         )]),
+        partitions: vec![3],
     };
     let heard = async |own: &Member| {
         let mut members = store.introduce(own).await.unwrap();

@@ -73,6 +73,11 @@ impl {{type}} {
         if trade.time_ms <= self.clock_ms.saturating_sub(HORIZON_MS) {
             return;
         }
+        if token.last_ms.saturating_add(HORIZON_MS) <= trade.time_ms {
+            // It was to be forgotten by then, whether a flush came between or not. (A trade that comes more than a day
+            // late still finds what came before it.)
+            token.highest = 0.0;
+        }
         token.highest = token.highest.max(trade.price);
         // A late trade does not change the present price.
         if trade.time_ms >= token.last_ms {
