@@ -1,7 +1,6 @@
 //! The contract's types and glue, generated from `wit/plugin.wit`.
 //!
-//! Not for logic. One set of types serves the component, the tests and a host that links a plugin
-//! natively; they are never mirrored by hand.
+//! Not for logic. One set of types serves the component and its tests.
 #![allow(
     unsafe_code,
     missing_docs,

@@ -50,8 +50,8 @@
 //! # }
 //! ```
 //!
-//! `cargo build --release --target wasm32-wasip2` makes the component. The host runs what it finds in
-//! `PLUGINS_DIR` when it starts; the results are under `token:{address}:whales`.
+//! `cargo build --release --target wasm32-wasip2` makes the component. The host runs what lies in
+//! `PLUGINS_DIR`, which it watches; the results are under `token:{address}:whales`.
 //!
 //! # Four things to know about panes
 //!

@@ -218,12 +218,9 @@ impl App {
             dead_letters.close();
         }
         let took = format!("{:?}", began.elapsed());
-        if written {
-            tracing::info!(%took, "Drained");
-            Ok(())
-        } else {
-            Err(AppError::Internal(format!("ended after {took} with results that the store did not take")))
-        }
+        written.map_err(|why| AppError::Internal(format!("ended after {took}: {why}")))?;
+        tracing::info!(%took, "Drained");
+        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ use crate::plugin::catalog::{self, Lineup, Running};
 use crate::plugin::{Loader, Refusal, compile};
 use crate::probe::{self, Health};
 use crate::store::Store;
+use crate::threads::joined;
 use crate::top::{self, Top};
 use crate::{demo, kafka, log, signals};
 
@@ -178,9 +179,7 @@ fn serve_demo(config: Config, broker: &MockBroker) -> Result<(), AppError> {
         .map_err(demo_failed)?;
     let result = app.run();
     stop.store(true, Ordering::Relaxed);
-    if generator.join().is_err() {
-        tracing::error!("Trade generator ended with a panic");
-    }
+    joined(generator);
     result
 }
 

@@ -124,7 +124,7 @@ async fn begin_change(
     }
     // A process of the former layout must not write any more; the shards that there still are get owners anyway.
     for gone in own.shards..former.layout.shards {
-        store.claim(&format!("shard-{gone}"), shared.writing.owner_id).await?;
+        store.claim(gone, shared.writing.owner_id).await?;
     }
     tracing::warn!(from = %found, to = %own, "The layout changes: state is carried over, and the stream read from where the shards stood");
     let layout_id = found.id + 1;
@@ -140,7 +140,7 @@ async fn begin_with_nothing(
 ) -> Result<Ground, StoreError> {
     tracing::warn!(from = %found, to = %own, "The layout changes: the windows are read again");
     for gone in own.shards..found.shards {
-        shared.writing.store.claim(&format!("shard-{gone}"), shared.writing.owner_id).await?;
+        shared.writing.store.claim(gone, shared.writing.owner_id).await?;
     }
     // One of an attempt may be in the way.
     let layout_id = found.id + 2;

@@ -181,9 +181,11 @@ impl Process {
         Some(Self { place: place.to_owned(), number: number.parse().ok()?, started: started.parse().ok()? })
     }
 
-    /// Whether it ran here and does no more. Of a process elsewhere nothing is known.
+    /// Whether it ran here and does no more. Of a process elsewhere nothing is known, nor of those of other users where
+    /// the system hides them.
     fn has_ended(&self) -> bool {
-        !self.place.is_empty() && self.place == place() && started(self.number) != Some(self.started)
+        let is_here = !self.place.is_empty() && self.place == place();
+        is_here && started(self.number) != Some(self.started) && fs::read("/proc/1/stat").is_ok()
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod author;
+mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -32,6 +33,7 @@ pub mod signals;
 pub mod store;
 pub mod swap;
 mod terms;
+mod threads;
 pub mod top;
 pub mod traces;
 pub mod trade;

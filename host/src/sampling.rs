@@ -23,7 +23,7 @@ async fn sample_rates(shared: &Shared) {
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tick.tick().await;
-        let partitions = shared.board.partitions().into_values().filter_map(|status| status.lag);
+        let partitions = shared.board.partitions().into_values().filter_map(|status| status.lag());
         let sources = shared.source_board.partitions().into_values();
         let lag: i64 = partitions.chain(sources.filter_map(|status| status.undecoded())).sum();
         shared.metrics.sample(lag.unsigned_abs());

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use crate::app::{AppError, internal};
+use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::health::Part;
 use crate::kafka::{self, Source, Topics};
@@ -95,11 +96,10 @@ impl Terms<'_> {
 
     /// Finds out what the term stands on.
     async fn recognise(&self, topics: &Topics) {
-        let mut wait = Duration::from_millis(100);
+        let mut backoff = Backoff::SERVER;
         while let Err(error) = layout::recognise(self.config, topics, self.shared).await {
             self.shared.health.fail(Part::Redis, "", &error.to_string());
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(2));
+            tokio::time::sleep(backoff.next()).await;
         }
     }
 
@@ -108,7 +108,7 @@ impl Terms<'_> {
         let Some(orders) = &self.orders else {
             return;
         };
-        let mut wait = Duration::from_millis(100);
+        let mut backoff = Backoff::SERVER;
         loop {
             let answered = match orders.give(Order::Adopt) {
                 Ok(answer) => answer.await.unwrap_or(Err(OrderError::Busy)),
@@ -118,8 +118,7 @@ impl Terms<'_> {
                 Ok(_) => return,
                 Err(error) => self.shared.health.fail(Part::Redis, "", &error.to_string()),
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(2));
+            tokio::time::sleep(backoff.next()).await;
         }
     }
 

@@ -4,6 +4,8 @@
 //! invariant: an empty list of differences means that every key, window, field and member was looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use redis::Commands as _;
@@ -80,6 +82,37 @@ pub fn final_results(
     differences.extend(active_differences(&live, connection)?);
     differences.extend(strangers(oracle, connection)?);
     Ok(differences)
+}
+
+/// Waits until one token's row is what it must be at the time that it tells; gives what is wrong with it in the end.
+///
+/// # Errors
+/// Fails where Redis does not answer.
+pub fn wait_exact(
+    connection: &mut redis::Connection,
+    oracle: &Oracle,
+    token: &str,
+    limit: Duration,
+) -> Result<Vec<String>> {
+    let until = Instant::now() + limit;
+    loop {
+        let row = results::read(connection, token, AGGREGATES, Encoding::Json)?;
+        let differences = row.map_or_else(
+            || vec![format!("{token} has no row")],
+            |row| {
+                let window = oracle.windows().first().map_or("", |window| window.name.as_str());
+                let told = row.cell(window, "last_update").and_then(Cell::text).unwrap_or_default();
+                match time::parse_ms(told) {
+                    Ok(clock_ms) => row_differences(oracle, &oracle.values(token, clock_ms), None, &row),
+                    Err(error) => vec![format!("{token} was written at {told:?}: {error}")],
+                }
+            },
+        );
+        if differences.is_empty() || Instant::now() >= until {
+            return Ok(differences);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Compares one token's row with what it must be; `last_update` is not compared where none is given.

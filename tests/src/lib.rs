@@ -1,7 +1,8 @@
 //! The parts that black-box tests and the benchmark are made of.
 //!
-//! Three groups: child processes ([`broker`], [`redis_server`], [`host`], a [`browser`], and a [`proxy`] before them), trades ([`stream`] makes them,
-//! [`producer`] sends them) and judgement ([`oracle`] computes what must be, [`compare`] says where Redis differs).
+//! Three groups: child processes ([`broker`], [`redis_server`], [`host`], a [`browser`], and a [`proxy`] before them),
+//! trades ([`stream`] makes them, [`producer`] sends them) and judgement ([`oracle`] computes what must be, [`compare`] says
+//! where Redis differs).
 //! Not for tests of parts of the host; those live beside the parts. The invariant: nothing that judges uses the
 //! host's or the plugins' code, so that a fault in them cannot hide itself; [`native`] does, for the benchmark only.
 

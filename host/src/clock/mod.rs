@@ -1,4 +1,4 @@
-//! The one place that reads a clock.
+//! The one place that reads the system clock.
 //!
 //! [`WallClock`] gives unix time in milliseconds that runs on the monotonic clock: where the system
 //! clock steps, it follows at a bounded speed, so that windows neither jump nor run backwards.

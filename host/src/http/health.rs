@@ -25,7 +25,7 @@ pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Answer {
         "uptime_seconds": state.uptime().as_secs_f64(),
         "metrics_summary": {
             "active_tokens": state.active_tokens(),
-            "worker_count": state.workers,
+            "worker_count": state.layout.workers,
             "trades_total": state.metrics.trades.get(),
         },
         "checks": checks(&state),

@@ -101,7 +101,7 @@ pub(super) async fn json(Extract(state): Extract<Arc<State>>) -> Json<Value> {
         },
         "system_resources": {
             "active_tokens": state.active_tokens(),
-            "worker_count": state.workers,
+            "worker_count": state.layout.workers,
             "goroutine_count": process.threads,
             "memory_usage_bytes": process.resident_bytes,
             "memory_allocated_bytes": process.data_bytes,
@@ -126,7 +126,7 @@ fn observe(state: &State) -> Observed {
         ready: health::is_ready(state),
         parts: state.health.checks().into_iter().map(|(part, check)| (part.as_str(), check.ok)).collect(),
         plugins: state.results().into_iter().map(|shape| shape.plugin).collect(),
-        lag: partitions.iter().filter_map(|(id, status)| Some((*id, status.lag?))).collect(),
+        lag: partitions.iter().filter_map(|(id, status)| Some((*id, status.lag()?))).collect(),
         source_lag: state
             .sources
             .partitions()
@@ -142,7 +142,7 @@ fn observe(state: &State) -> Observed {
             .filter_map(|(id, status)| Some((*id, state.checkpoint_age_seconds(status)?)))
             .collect(),
         active_tokens: shards.values().map(|status| status.tokens).sum(),
-        workers: state.workers,
+        workers: state.layout.workers,
         plugin_memory_bytes: shards.values().map(|status| status.memory_bytes).sum(),
         uptime: state.uptime(),
     }

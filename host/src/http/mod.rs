@@ -9,7 +9,7 @@
 //! | `GET /health/live` | 200, or 503 when a worker is wedged |
 //! | `GET /health/ready` | 200, or 503 with the reasons |
 //! | `GET /metrics` | Prometheus text, or OpenMetrics where asked for; 404 with `METRICS_ENABLED=false` |
-//! | `GET /metrics/json` | the ancestor's groups of numbers |
+//! | `GET /metrics/json` | the groups of numbers of the Go service before this one |
 //! | `GET /performance`, `POST /performance/optimize/{throughput,latency,balanced}`, `POST /performance/gc` | how hard it works, what matters most, and memory given back |
 //! | `GET /tokens?sort=trades\|last_trade\|token&limit=N` | tokens that are alive |
 //! | `GET /tokens/{address}` | all results of one token, as last flushed |

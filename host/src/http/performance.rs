@@ -46,7 +46,7 @@ pub(super) async fn performance(Extract(state): Extract<Arc<State>>) -> Json<Val
         },
         "runtime": {
             "num_goroutines": process.threads,
-            "gomaxprocs": state.workers,
+            "gomaxprocs": state.layout.workers,
             "num_cpu": thread::available_parallelism().map_or(1, std::num::NonZero::get),
             "worker_utilisation": pressure.busy(),
             "backpressure": pressure.now().as_str(),

@@ -11,21 +11,17 @@ use serde_json::{Value, json};
 
 use super::State;
 use crate::clock::rfc3339;
-use crate::config::Partitioning;
+use crate::pipeline::Layout;
 use crate::pipeline::board::{CheckpointStatus, PartitionStatus, ShardStatus};
 
 /// The shards that a partition feeds.
-pub(super) fn fed(
-    by: Partitioning,
+pub(super) fn fed<'a>(
+    layout: &Layout,
     partition: i32,
-    shards: &BTreeMap<u32, ShardStatus>,
-) -> Vec<&ShardStatus> {
-    match by {
-        Partitioning::Shuffle => shards.values().collect(),
-        Partitioning::ByToken | Partitioning::Repartition => {
-            u32::try_from(partition).ok().and_then(|shard| shards.get(&shard)).into_iter().collect()
-        }
-    }
+    shards: &'a BTreeMap<u32, ShardStatus>,
+) -> Vec<&'a ShardStatus> {
+    let fed = shards.iter().filter(|(shard, _)| layout.feeds(partition, **shard));
+    fed.map(|(_, status)| status).collect()
 }
 
 /// T of the shard that is furthest behind.
@@ -59,7 +55,7 @@ pub(super) async fn partitions(Extract(state): Extract<Arc<State>>) -> Json<Valu
 }
 
 fn partition(state: &State, id: i32, status: &PartitionStatus, shards: &BTreeMap<u32, ShardStatus>) -> Value {
-    let fed = fed(state.partitioning, id, shards);
+    let fed = fed(&state.layout, id, shards);
     let clock_ms = clock_ms(&fed);
     json!({
         "partition": id,
@@ -68,7 +64,7 @@ fn partition(state: &State, id: i32, status: &PartitionStatus, shards: &BTreeMap
         "fetched": status.fetched,
         "processed": status.processed,
         "end": status.end,
-        "lag": status.lag,
+        "lag": status.lag(),
         "newest": status.newest_ms.map(rfc3339::text),
         "clock": clock_ms.map(rfc3339::text),
         "clock_lag_seconds": clock_ms.map(|at| state.behind_seconds(at)),

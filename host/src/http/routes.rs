@@ -141,7 +141,7 @@ fn watching(metrics_enabled: bool) -> Vec<Route> {
         read(
             "/metrics/json",
             get(metrics::json),
-            "The ancestor's groups of numbers; durations in nanoseconds.",
+            "The groups of numbers of the Go service before this one; durations in nanoseconds.",
         ),
     ]
 }

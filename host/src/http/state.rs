@@ -15,7 +15,6 @@ use super::page::{Page, Streams};
 use super::plugins::Plugins;
 use super::problem::Problem;
 use crate::clock::WallClock;
-use crate::config::Partitioning;
 use crate::health::Health;
 use crate::log::{self, PluginLines};
 use crate::maintenance::Requests;
@@ -26,7 +25,7 @@ use crate::pipeline::evictions::Evictions;
 use crate::pipeline::rejections::Rejections;
 use crate::pipeline::status::{Sort, TokenStatus};
 use crate::pipeline::tap::Tap;
-use crate::pipeline::{Intake, Tuning};
+use crate::pipeline::{Intake, Layout, Tuning};
 use crate::plugin::catalog::Running;
 use crate::plugin::directory::Directory;
 use crate::store::Store;
@@ -54,9 +53,8 @@ pub struct State {
     pub(super) clock: Arc<WallClock>,
     /// How the results of the plugins look that are shown now.
     pub(super) shapes: Shapes,
-    pub(super) workers: usize,
-    /// How partitions and shards belong together.
-    pub(super) partitioning: Partitioning,
+    /// How partitions, shards and workers belong together.
+    pub(super) layout: Layout,
     pub(super) tuning: Arc<Tuning>,
     /// Tokens that lack trades.
     pub(super) evictions: Arc<Evictions>,
@@ -74,9 +72,9 @@ pub struct State {
     pub(super) begun: Instant,
     /// Held while gauges are set and read, so that two scrapes do not mix.
     pub(super) scrape: Mutex<()>,
-    pub(super) listing: LiveTokens,
+    pub(super) live_listing: LiveTokens,
     /// Held by whoever has the workers list tokens: until then they are left alone.
-    pub(super) listings: Arc<Turns<Instant>>,
+    pub(super) listing_turn: Arc<Turns<Instant>>,
     /// What the operator's page keeps between two drawings.
     pub(super) page: Page,
     /// The streams that keep pages fresh.
@@ -131,8 +129,7 @@ impl State {
             store: Arc::clone(&shared.writing.store),
             clock: Arc::clone(&shared.clock),
             shapes: Arc::new(move || changes.changes.shown().iter().map(ResultShape::of).collect()),
-            workers: shared.layout.workers,
-            partitioning: shared.layout.partitioning,
+            layout: shared.layout,
             tuning: Arc::clone(&shared.tuning),
             evictions: Arc::clone(&shared.evictions),
             giving_back: None,
@@ -142,8 +139,8 @@ impl State {
             started,
             begun: Instant::now(),
             scrape: Mutex::new(()),
-            listing: Arc::new(move |limit, sort| intake.tokens(limit, sort)),
-            listings: Arc::new(Turns::new(Instant::now())),
+            live_listing: Arc::new(move |limit, sort| intake.tokens(limit, sort)),
+            listing_turn: Arc::new(Turns::new(Instant::now())),
             page: Page::default(),
             streams: Arc::default(),
         })
@@ -171,9 +168,9 @@ impl State {
     /// The first tokens that are alive. One asks at a time, and not without a rest between two: it is the threads of
     /// the trades that answer.
     pub(super) async fn live_tokens(&self, limit: usize, sort: Sort) -> Result<Vec<TokenStatus>, Problem> {
-        let mut rests_until = Arc::clone(&self.listings).lock_owned().await;
+        let mut rests_until = Arc::clone(&self.listing_turn).lock_owned().await;
         sleep_until((*rests_until).into()).await;
-        let listing = Arc::clone(&self.listing);
+        let listing = Arc::clone(&self.live_listing);
         let answer = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             let tokens = listing(limit, sort);

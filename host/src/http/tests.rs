@@ -24,11 +24,11 @@ use crate::clock::WallClock;
 use crate::config;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
-use crate::pipeline::Tuning;
 use crate::pipeline::board::Board;
 use crate::pipeline::rejections::{Rejections, Undelivered};
 use crate::pipeline::status::TokenStatus;
 use crate::pipeline::tap::Tap;
+use crate::pipeline::{Layout, Tuning};
 use crate::store::{Chunk, Row, Store};
 
 /// A service as handlers see it, with one token in the store.
@@ -72,18 +72,17 @@ fn state() -> State {
                 fields: words(&["sell_count", "buy_count"]),
             }]
         }),
-        workers: 2,
         evictions: Arc::default(),
         giving_back: None,
         memory_limit: None,
-        partitioning: config::Partitioning::Shuffle,
+        layout: Layout { partitioning: config::Partitioning::Shuffle, shards: 16, workers: 2 },
         tuning: Arc::new(Tuning::new(Duration::from_millis(100))),
         plugins: Plugins::fixed(Vec::new),
         members: Arc::default(),
         started: Arc::new(AtomicBool::new(true)),
         begun: Instant::now(),
         scrape: Mutex::new(()),
-        listing: Arc::new(|limit, sort| {
+        live_listing: Arc::new(|limit, sort| {
             assert_ne!(limit, 13, "the limit that panics");
             let token = |index: usize| TokenStatus {
                 token: format!("<i>{sort:?}{index}"),
@@ -93,7 +92,7 @@ fn state() -> State {
             };
             (0..limit.min(3)).map(token).collect()
         }),
-        listings: Arc::new(tokio::sync::Mutex::new(Instant::now())),
+        listing_turn: Arc::new(tokio::sync::Mutex::new(Instant::now())),
         page: Page::default(),
         streams: Arc::default(),
     }
@@ -102,7 +101,7 @@ fn state() -> State {
 /// Writes a token's value, as the pipeline would.
 async fn write(store: &Store, token: &str, value: &[u8]) {
     let mut chunk = Chunk::new(0, "aggregates".into(), true, 1_000, None);
-    chunk.owner = store.claim("shard-0", 1).await.unwrap();
+    chunk.owner = store.claim(0, 1).await.unwrap();
     chunk.rows.push(Row { token: token.into(), last_trade_ms: 1_000, end: value.len() });
     chunk.values.extend_from_slice(value);
     store.write(&chunk).await.unwrap();

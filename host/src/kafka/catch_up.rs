@@ -27,6 +27,7 @@ use super::partition::{Begin, Look, Partition, ProgressRules};
 use crate::config::{Kafka, StartFrom};
 use crate::pipeline::Intake;
 use crate::pipeline::catch_up::{DemandId, Want, Wanted};
+use crate::threads::joined;
 
 /// How often demands are looked at while something is read.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -74,9 +75,7 @@ impl Drop for CatchUp {
         if let Some((stop, thread)) = self.running.take() {
             drop(stop);
             thread.thread().unpark();
-            if thread.join().is_err() {
-                tracing::error!("Catch-up reader ended with a panic");
-            }
+            joined(thread);
         }
     }
 }
@@ -139,13 +138,18 @@ impl CatchUpReader {
 
     fn try_follow(&mut self, wanted: &Wanted) -> KafkaResult<()> {
         let mut by_partition: BTreeMap<i32, BTreeMap<DemandId, i64>> = BTreeMap::new();
+        // A partition of which nothing can be learned now holds up no other.
+        let mut followed = Ok(());
         for (&id, wants) in wanted {
             for (&partition, &want) in wants {
                 let from = match want {
-                    Want::From(next) => next,
-                    Want::Horizon { not_before } => self.horizon(id, partition, not_before)?,
+                    Want::From(next) => Ok(next),
+                    Want::Horizon { not_before } => self.horizon(id, partition, not_before),
                 };
-                by_partition.entry(partition).or_default().insert(id, from);
+                match from {
+                    Ok(from) => drop(by_partition.entry(partition).or_default().insert(id, from)),
+                    Err(error) => followed = Err(error),
+                }
             }
         }
         let over: Vec<i32> = self.runs.keys().filter(|id| !by_partition.contains_key(id)).copied().collect();
@@ -165,7 +169,7 @@ impl CatchUpReader {
                 run.serves = wants.into_keys().collect();
             }
         }
-        Ok(())
+        followed
     }
 
     /// Finds out where a cell begins that starts with nothing, and tells it.
@@ -216,6 +220,15 @@ impl CatchUpReader {
         consumer.incremental_assign(&list)
     }
 
+    /// Has a partition that is read fetched from an offset again.
+    fn fetch_from(&mut self, id: i32, next: i64) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.config.topic, id, Offset::Offset(next))?;
+        let consumer = self.consumer()?;
+        consumer.incremental_unassign(&list)?;
+        consumer.incremental_assign(&list)
+    }
+
     /// Ends the reading of a partition, if it is read.
     fn end(&mut self, id: i32) -> KafkaResult<()> {
         if self.runs.remove(&id).is_none() {
@@ -245,12 +258,18 @@ impl CatchUpReader {
         let wall_ms = self.intake.shared().clock.now_ms();
         let size = self.intake.shared().tuning.batch_size();
         let mut busy = false;
-        let mut failed = Vec::new();
+        let (mut failed, mut skipped) = (Vec::new(), Vec::new());
         for (&id, run) in &mut self.runs {
             match run.partition.look(wall_ms, size) {
                 Look::Idle => {}
                 Look::Busy => busy = true,
                 Look::Failed((code, words)) => failed.push((id, code, words)),
+                Look::Skipped => skipped.push((id, run.partition.next)),
+            }
+        }
+        for (id, next) in skipped {
+            if let Err(error) = self.fetch_from(id, next) {
+                tracing::warn!(partition = id, next, %error, "Partition cannot be read again");
             }
         }
         for (id, code, words) in failed {

@@ -1,6 +1,7 @@
 //! What librdkafka tells us aside from messages: rebalances, errors, statistics, log lines.
 //!
-//! Invariant: the handlers run on the poll thread and only take notes; the reader acts on them. A rebalance is answered by the reader when it is ready, while librdkafka goes on heartbeating.
+//! Invariant: the handlers run on the poll thread and only take notes; the reader acts on them. A rebalance is answered by
+//! the reader when it is ready, while librdkafka goes on heartbeating.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +47,7 @@ pub(super) struct Context {
     closing: AtomicBool,
 }
 
-/// More notes than this are not kept: the oldest errors go first.
+/// More notes than this are not kept: errors that come then are dropped.
 const NOTICES: usize = 1_000;
 
 impl Context {

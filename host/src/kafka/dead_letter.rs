@@ -19,10 +19,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::util::IntoOpaque;
 
 use super::{ClientError, client, context};
+use crate::clock;
 use crate::config::Kafka;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::pipeline::rejections::{DeadLetter, Undelivered};
+use crate::threads::joined;
 
 /// How many letters wait for the thread.
 const QUEUE: usize = 1_024;
@@ -133,9 +135,7 @@ impl DeadLetterTopic {
 
     /// Waits until the letters under way are delivered; every sender must have been dropped.
     pub fn close(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("Dead-letter thread ended with a panic");
-        }
+        joined(self.thread);
     }
 }
 
@@ -189,7 +189,8 @@ pub(super) fn record<'a, O: IntoOpaque>(
         false => (&letter.payload[..], headers),
     };
     let mut record = BaseRecord::with_opaque_to(topic, opaque).payload(payload).headers(headers);
-    record.timestamp = letter.timestamp_ms;
+    // One that lies ahead might be refused.
+    record.timestamp = letter.timestamp_ms.map(|ms| ms.min(clock::system_ms()));
     record
 }
 

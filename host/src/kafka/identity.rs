@@ -11,14 +11,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::context::{Context, Notice, serve};
 use super::describe::describe;
 use super::{ClientError, client};
+use crate::backoff::Backoff;
 use crate::config::{Config, Partitioning};
 use crate::health::Part;
 use crate::pipeline::Shared;
 
 /// How long one question may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// The first and the longest wait between two tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// A topic as the broker knows it.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +55,7 @@ pub async fn identify(config: &Config, shared: &Shared) -> Result<Topics, Client
 }
 
 async fn wait_for(consumer: &BaseConsumer<Context>, topic: &str, shared: &Shared) -> Identity {
-    let (mut wait, mut cause) = (BACKOFF.0, None);
+    let (mut backoff, mut cause) = (Backoff::SERVER, None);
     loop {
         let asked = tokio::task::block_in_place(|| describe(consumer.client(), topic, ANSWER_WITHIN));
         // Errors of the client come this way, and are counted.
@@ -76,7 +75,6 @@ async fn wait_for(consumer: &BaseConsumer<Context>, topic: &str, shared: &Shared
                 shared.health.fail(Part::Kafka, "", &format!("{words}{cause}"));
             }
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.next()).await;
     }
 }

@@ -35,6 +35,7 @@ pub use output::OutputTopic;
 
 use crate::config::{ClockMode, Config, Kafka, Partitioning, StartFrom};
 use crate::pipeline::{Horizon, Intake, Shared};
+use crate::threads::joined;
 use catch_up::CatchUp;
 use context::Context;
 use offsets::{Inquiry, Offsets, StartRules};
@@ -193,8 +194,8 @@ impl Reading {
         self.thread.thread().unpark();
         if self.ended.recv_timeout(CLOSE_WITHIN) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("Kafka client not closed in time: no broker answers");
-        } else if self.thread.join().is_err() {
-            tracing::error!("Kafka reader ended with a panic");
+        } else {
+            joined(self.thread);
         }
     }
 }

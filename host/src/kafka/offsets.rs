@@ -16,13 +16,13 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::context::Context;
 use super::describe::describe;
+use crate::backoff::Backoff;
 use crate::config::StartFrom;
 use crate::health::{Health, Part};
+use crate::threads::joined;
 
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// The first and the longest wait between two tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Where a partition is read from, and where its backlog ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,10 +97,9 @@ impl Offsets {
         Ok(Self { questions: Some(questions), answers, thread: Some(thread) })
     }
 
-    /// Asks. One question of each rebalance is under way at a time, so there is always room.
+    /// Asks. One question of each rebalance is under way at a time, so that there is room for it; else it is asked again.
     pub(super) fn ask(&self, question: Question) {
         if let Some(questions) = &self.questions {
-            // Where there is no room, it is asked again later.
             drop(questions.try_send(question));
         }
     }
@@ -116,23 +115,20 @@ impl Drop for Offsets {
         self.questions = None;
         // The thread must see that nobody waits for an answer.
         self.answers = crossbeam_channel::never();
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        self.thread.take().map(joined);
     }
 }
 
 impl Inquiry {
     fn serve(&self, asked: &Receiver<Question>, answer: &Sender<Answer>) {
         while let Ok(mut question) = asked.recv() {
-            let mut wait = BACKOFF.0;
+            let mut backoff = Backoff::SERVER;
             let found = loop {
                 match self.ask(&question) {
                     Ok(found) => break found,
                     Err(words) => self.health.fail(Part::Kafka, self.stream, &words),
                 }
-                thread::sleep(wait);
-                wait = (wait * 2).min(BACKOFF.1);
+                thread::sleep(backoff.next());
                 match asked.try_recv() {
                     // The group has changed its mind: nobody waits for the former answer.
                     Ok(newer) => question = newer,

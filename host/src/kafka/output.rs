@@ -1,7 +1,7 @@
 //! The Kafka output: results as messages in the shape that the ancestor's consumers read.
 //!
-//! Invariant: the store comes first; a message that cannot be delivered is counted and said, and the
-//! token's next change brings a newer one.
+//! Invariant: the store comes first; a message that cannot be delivered is said, and the token's
+//! next change brings a newer one.
 
 use std::future::Future;
 use std::pin::Pin;

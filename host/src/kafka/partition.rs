@@ -116,6 +116,8 @@ pub enum Look {
     Busy,
     /// The partition cannot be read on.
     Failed(Failure),
+    /// The client may have skipped records: it must fetch from `next` again.
+    Skipped,
 }
 
 impl<Q: Queue> Partition<Q> {
@@ -202,6 +204,12 @@ impl<Q: Queue> Partition<Q> {
         taken.messages.drop_before(self.next);
         self.failure = taken.error.take();
         let empty = taken.messages.is_empty();
+        if self.miscounted && !empty && taken.messages.get(0).offset > self.next {
+            // A rebalance rewinds the client to what it counted, the error among it. A hole in the log looks the same, and
+            // comes again.
+            self.miscounted = false;
+            return Look::Skipped;
+        }
         self.miscounted = self.failure.is_some() || (self.miscounted && empty);
         if let Some(failure) = self.failure.take_if(|_| empty) {
             return Look::Failed(failure);
@@ -304,6 +312,7 @@ impl<Q: Queue> Partition<Q> {
     pub(super) fn is_silent(&self, timeout: Duration) -> bool {
         self.rules.clock == ClockMode::Wall
             && self.progress == Progress::Behind
+            && self.is_taken()
             && self.answered_at.elapsed() > timeout
     }
 
@@ -314,5 +323,78 @@ impl<Q: Queue> Partition<Q> {
 
     fn fetch(&self, records: Arc<dyn Records>, first: i64) -> Fetch {
         Fetch { partition: self.id, first, next: self.next, progress: self.progress, records }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+
+    use super::*;
+    use crate::pipeline::batch::{Feed, Record};
+    use crate::pipeline::{WorkerHandle, lane};
+
+    /// Messages of which only the offsets matter.
+    struct Offsets(Vec<i64>);
+
+    impl Records for Offsets {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn get(&self, index: usize) -> Record<'_> {
+            Record { offset: self.0[index], timestamp_ms: None, payload: b"{}" }
+        }
+    }
+
+    impl Messages for Offsets {
+        fn drop_before(&mut self, offset: i64) {
+            self.0.retain(|own| *own >= offset);
+        }
+
+        fn split_before(&mut self, offset: i64) -> Self {
+            let at = self.0.partition_point(|own| *own < offset);
+            let behind = self.0.split_off(at);
+            Self(std::mem::replace(&mut self.0, behind))
+        }
+    }
+
+    /// What a client gives, read by read.
+    struct Script(VecDeque<(Vec<i64>, Option<Failure>)>);
+
+    impl Queue for Script {
+        type Messages = Offsets;
+
+        fn take(&mut self, _: usize) -> Taken<Offsets> {
+            let (offsets, error) = self.0.pop_front().unwrap();
+            Taken { messages: Offsets(offsets), error, full: false }
+        }
+
+        fn end(&self) -> Option<i64> {
+            Some(100)
+        }
+    }
+
+    #[test]
+    fn what_a_client_skips_that_counted_an_error_is_read_again_and_a_hole_is_passed() {
+        let error = (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "no right to read".to_owned());
+        let script = [(vec![5], None), (vec![], Some(error)), (vec![7, 8], None), (vec![7, 8], None)];
+        let (inbox, _events) = crossbeam_channel::bounded(8);
+        let (lane, _taken) = lane::lane(0, Feed::Live, 8, 0, WorkerHandle::new(inbox), Arc::new(|| ()));
+        let rules = ProgressRules { clock: ClockMode::Wall, live_lag_ms: 1_000 };
+        let begin = Begin { next: 5, cut: None };
+        let mut partition = Partition::new(0, Script(script.into()), lane, rules, begin, 100);
+        let mut look = || {
+            let size = BatchSize { bytes: 1 << 20, messages: 100 };
+            let looked = match partition.look(0, size) {
+                Look::Idle => "idle",
+                Look::Busy => "busy",
+                Look::Failed(_) => "failed",
+                Look::Skipped => "skipped",
+            };
+            (looked, partition.next)
+        };
+        let looked: Vec<_> = (0..4).map(|_| look()).collect();
+        assert_eq!(looked, [("idle", 6), ("failed", 6), ("skipped", 6), ("idle", 9)]);
     }
 }

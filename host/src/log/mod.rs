@@ -23,7 +23,9 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -86,5 +88,19 @@ pub fn init(log: &Log) -> Result<Handle, InitError> {
     let lines = Lines::new(log.level, form, clock::system_ms, repeats, outlet).telling(plugin_lines());
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
         .map_err(InitError::Installed)?;
+    std::panic::set_hook(Box::new(tell_panic));
     Ok(handle)
+}
+
+/// Has a panic in the log like anything else, whichever thread it ends.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let (thread, words) = (thread.name().unwrap_or_default(), panic.payload_as_str().unwrap_or_default());
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    match Backtrace::capture() {
+        trace if trace.status() == BacktraceStatus::Captured => {
+            tracing::error!(target: "aggregator::panic", thread, place, %trace, "{words}");
+        }
+        _ => tracing::error!(target: "aggregator::panic", thread, place, "{words}"),
+    }
 }

@@ -102,7 +102,7 @@ impl Work {
             (tokens, Some(until_ms)) => {
                 let until = rfc3339::text(until_ms);
                 let words = format!(
-                    "{tokens} tokens were forgotten since plugins took more than MEMORY_LIMIT_MB; those that trade again are incomplete until {until} at the latest"
+                    "{tokens} tokens lack trades until {until} at the latest: they were forgotten since plugins took more than MEMORY_LIMIT_MB, or records were deleted before they were read"
                 );
                 shared.health.warn(WARNING, &words);
             }

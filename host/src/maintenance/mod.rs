@@ -27,6 +27,7 @@ use crate::metrics::MaintenanceCounts;
 use crate::pipeline::upkeep::Upkeep;
 use crate::pipeline::{Intake, Shared};
 use crate::swap::Orders;
+use crate::threads::joined;
 
 /// How many requests wait.
 const REQUESTS: usize = 2;
@@ -111,11 +112,7 @@ impl Maintenance {
 impl Drop for Maintenance {
     fn drop(&mut self) {
         self.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("Maintenance ended with a panic");
-        }
+        self.thread.take().map(joined);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happens to plugins: failures, and trades left out for one of them.
 //!
-//! Not for the numbers that plugins declare. Invariant: label values are names of loaded plugins and words
-//! of closed sets.
+//! Not for the numbers that plugins declare. Invariant: label values are names of loaded plugins, a bounded number of
+//! others that were refused, and words of closed sets.
 
 use std::time::Duration;
 

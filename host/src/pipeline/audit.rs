@@ -4,7 +4,8 @@
 //! more. Nothing lies between, so these are what the last write of each token must have been, but for the
 //! clock in them. They travel behind all rows through the shard's writer, which reads what the store has at
 //! their turn: nothing that was written before is pending then, and nothing later was written. What was
-//! made before the store forgot is left out: all is written again then. Not for choosing the tokens. Invariant: what differs here differs for a reason that is no delay.
+//! made before the store forgot is left out: all is written again then. Not for choosing the tokens. Invariant: what
+//! differs here differs for a reason that is no delay.
 
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ pub(super) fn compare(
         let clocks = clocks.map(|field| field.name.clone()).collect();
         writer.send(Outgoing::Audit(Audit { chunk, lineage, clocks }));
     }
-    let kept = cell.giving || (cell.settled && !shared.rules.trim);
+    let kept = cell.keeps_removals(&shared.rules);
     table.forgotten.iter().filter_map(|&number| cell.forgotten(number, kept, tokens)).collect()
 }
 

@@ -22,8 +22,6 @@ pub struct PartitionStatus {
     pub processed: Option<i64>,
     /// The end of the partition as last seen.
     pub end: Option<i64>,
-    /// Records between `processed` and `end`.
-    pub lag: Option<i64>,
     /// The largest event time read, in unix milliseconds.
     pub newest_ms: Option<i64>,
     /// Why it cannot be fetched, if so.
@@ -31,6 +29,11 @@ pub struct PartitionStatus {
 }
 
 impl PartitionStatus {
+    /// Records whose results the store has not accepted.
+    pub fn lag(&self) -> Option<i64> {
+        Some((self.end? - self.processed?).max(0))
+    }
+
     /// Records that have not been decoded.
     pub fn undecoded(&self) -> Option<i64> {
         self.end.map(|end| (end - self.decoded).max(0))
@@ -205,15 +208,9 @@ impl Board {
         self.with(|inner| inner.partitions.iter().map(|(id, status)| (*id, status.decoded)).collect())
     }
 
-    /// All partitions, with their lag as of now.
+    /// All partitions.
     pub fn partitions(&self) -> BTreeMap<i32, PartitionStatus> {
-        self.with(|inner| {
-            for status in inner.partitions.values_mut() {
-                let lag = |processed: i64| status.end.map(|end| (end - processed).max(0));
-                status.lag = status.processed.and_then(lag);
-            }
-            inner.partitions.clone()
-        })
+        self.with(|inner| inner.partitions.clone())
     }
 
     /// All shards.

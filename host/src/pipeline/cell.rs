@@ -163,7 +163,7 @@ impl Cell {
                 instance.import_state(state_version, &new_tokens, entries, removed)
             })?;
         }
-        self.is_lean();
+        self.note_lean();
         Ok(())
     }
 
@@ -194,9 +194,14 @@ impl Cell {
         instance.import_state(state_version, &new_tokens, entries, removed)
     }
 
-    /// Whether the instance has state of all these tokens.
-    pub(super) fn has_all(&self, numbers: &[u32]) -> bool {
-        numbers.iter().all(|number| self.known.get(*number as usize) == Some(&Knowledge::Known))
+    /// Whether the instance has state of a token.
+    pub(super) fn knows(&self, number: u32) -> bool {
+        self.known.get(number as usize) == Some(&Knowledge::Known)
+    }
+
+    /// Whether a removal waits for the checkpoint, or for the new version, that must hear of it.
+    pub(super) fn keeps_removals(&self, rules: &super::FlushRules) -> bool {
+        self.giving || (self.settled && !rules.trim)
     }
 
     /// The offset from which this cell takes a batch that a reader brings: what lies before its vector it
@@ -340,7 +345,7 @@ impl Cell {
         self.cost.flushed(flushed.as_ref().map_or(0, |table| table.tokens.len()), began);
         let flushed = flushed.and_then(|table| {
             let enough = self.due.gave(table.tokens.len(), table.more);
-            let unknown = |number: &&u32| self.known.get(**number as usize) != Some(&Knowledge::Known);
+            let unknown = |number: &&u32| !self.knows(**number);
             let words = match self.running.schema.check(&table) {
                 Err(error) => error.to_string(),
                 Ok(()) if table.tokens.len() > max_rows as usize => {

@@ -187,7 +187,8 @@ impl CellClock {
         let known = self.marks.entry(mark.partition).or_default();
         known.next = known.next.max(mark.next);
         known.newest_ms = known.newest_ms.max(mark.newest_ms);
-        known.absent = false;
+        // A mark alone says nothing of the broker.
+        known.absent &= mark.next == mark.first;
         if self.sources.is_some() {
             return;
         }
@@ -245,7 +246,9 @@ impl CellClock {
             (ClockMode::Event, _) => self.ended(now.monotonic_ms),
             (ClockMode::Wall, Some(sources)) => sources.all(live),
             (ClockMode::Wall, None) => {
-                !self.marks.is_empty() && self.marks.values().all(|mark| mark.absent || live(mark.progress))
+                // With all of them absent nothing is known.
+                let mut present = self.marks.values().filter(|mark| !mark.absent).peekable();
+                present.peek().is_some() && present.all(|mark| live(mark.progress))
             }
         }
     }
@@ -276,16 +279,12 @@ impl CellClock {
         if let Some(sources) = &self.sources {
             return sources.wall_candidate(wall_ms);
         }
-        let mut smallest = None;
-        for mark in self.marks.values().filter(|m| !m.absent) {
-            let contribution = match (mark.progress, mark.newest_ms) {
-                (Progress::Behind, None) => return None,
-                (Progress::Behind, Some(newest_ms)) => newest_ms.min(wall_ms),
-                (Progress::Live | Progress::End, _) => wall_ms,
-            };
-            smallest = Some(smallest.map_or(contribution, |s: i64| s.min(contribution)));
-        }
-        smallest
+        // A partition of which nothing was read holds T: none is the smallest.
+        let contributions = self.marks.values().filter(|mark| !mark.absent).map(|mark| match mark.progress {
+            Progress::Behind => mark.newest_ms.map(|newest_ms| newest_ms.min(wall_ms)),
+            Progress::Live | Progress::End => Some(wall_ms),
+        });
+        contributions.min().flatten()
     }
 
     fn event_candidate(&self, monotonic_ms: u64) -> Option<i64> {
@@ -296,13 +295,9 @@ impl CellClock {
         if self.ended(monotonic_ms) {
             return self.marks.values().filter_map(|m| m.newest_ms).max();
         }
-        let mut smallest = None;
-        for mark in self.marks.values().filter(|m| m.progress != Progress::End) {
-            // A partition of which nothing was read holds T.
-            let contribution = mark.newest_ms?;
-            smallest = Some(smallest.map_or(contribution, |s: i64| s.min(contribution)));
-        }
-        smallest
+        // Here, too.
+        let unfinished = self.marks.values().filter(|mark| mark.progress != Progress::End);
+        unfinished.map(|mark| mark.newest_ms).min().flatten()
     }
 
     fn ended(&self, monotonic_ms: u64) -> bool {
@@ -342,6 +337,20 @@ mod tests {
         assert_eq!(clock.advance(at(1_000, 0)), Some(1_000));
         clock.take(&mark(0, 2, 600, Progress::Behind), 0);
         assert_eq!(clock.advance(at(2_000, 0)), Some(1_000));
+    }
+
+    #[test]
+    fn while_no_partition_answers_nothing_is_caught_up_and_only_a_batch_brings_one_back() {
+        let mut clock = CellClock::new(ClockMode::Wall);
+        clock.assign(0, 0, i64::MAX);
+        clock.take(&mark(0, 1, 500, Progress::Live), 0);
+        assert!(clock.caught_up(at(1_000, 0)));
+        clock.set_absent(0, true);
+        assert!(!clock.caught_up(at(1_000, 0)));
+        clock.take(&mark(0, 1, 500, Progress::Live).alone(), 0);
+        assert!(!clock.caught_up(at(1_000, 0)));
+        clock.take(&mark(0, 2, 600, Progress::Live), 0);
+        assert!(clock.caught_up(at(1_000, 0)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Tokens that were forgotten for their memory, for as long as they would be incomplete if they came back.
+//! Tokens that lack trades, for as long as they do: forgotten for their memory, so that they would be incomplete if they
+//! came back, or known when records were lost.
 //!
 //! Not for choosing them. Invariant: bounded: of more than a million the oldest are no longer known.
 

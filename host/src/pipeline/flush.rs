@@ -18,11 +18,11 @@ use super::writer::{Outgoing, WriterHandle};
 use crate::config::{ClockMode, Encoding};
 use crate::plugin::catalog::Running;
 use crate::plugin::contract::Table;
-use crate::results::{LEADING_KEY, Message};
+use crate::results::{LEADING_KEY, MAX_ROWS, Message};
 use crate::store::{Chunk, Row};
 
 /// The most rows in a chunk.
-pub(super) const CHUNK_ROWS: u32 = 256;
+pub(super) const CHUNK_ROWS: u32 = MAX_ROWS as u32;
 /// How long a cell that starts from a checkpoint may be withheld after its first batch.
 const WITHHELD_AT_MOST_MS: u64 = 30_000;
 /// How long a key outlives its plugin's horizon.
@@ -168,8 +168,7 @@ impl Round<'_> {
         if rows.is_some() {
             cell.note_written(&table.tokens, moment.clock_ms, self.now);
         }
-        // A removal is kept for the checkpoint, or for the new version, that must hear of it.
-        let kept = cell.giving || (cell.settled && !self.shared.rules.trim);
+        let kept = cell.keeps_removals(&self.shared.rules);
         let forget = |&number: &u32| cell.forgotten(number, kept, self.tokens);
         let forgotten = table.forgotten.iter().filter_map(forget);
         match rows {
@@ -185,7 +184,7 @@ impl Round<'_> {
     /// After all rows of a cell: nothing in it is changed now.
     fn finish(&mut self, cell: &mut Cell, moment: Moment) {
         cell.note_handed(moment);
-        if (self.shared.rules.trim || !cell.settled) && !cell.giving {
+        if !cell.keeps_removals(&self.shared.rules) {
             cell.let_go(self.tokens);
         }
         self.trials.iter_mut().for_each(|trial| trial.flushed(cell, moment));

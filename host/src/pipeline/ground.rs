@@ -63,7 +63,7 @@ impl Former {
     /// Whether what a shard of it has taken of a partition says anything: where partitions were the shards, only the
     /// partition's own shard does.
     pub(super) fn feeds(&self, partition: i32, shard: u32) -> bool {
-        self.layout.fed_by(shard).is_none_or(|own| own == partition)
+        self.layout.feeds(partition, shard)
     }
 
     /// The shard that a token was in whose trade came from a partition.

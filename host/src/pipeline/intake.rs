@@ -63,12 +63,7 @@ impl Intake {
     /// Has the shards that these partitions feed owned and their checkpoints loaded; each worker
     /// answers where its cells start.
     pub fn open(&self, partitions: &[i32]) -> Vec<Receiver<Resume>> {
-        let ask = |worker: &WorkerHandle| {
-            let (reply, answer) = crossbeam_channel::bounded(1);
-            worker.send(Event::Open { partitions: partitions.to_vec(), reply });
-            answer
-        };
-        self.workers.iter().map(ask).collect()
+        self.ask_all(|reply| Event::Open { partitions: partitions.to_vec(), reply })
     }
 
     /// Assigns a partition that will be read from `next` on, and whose end is known; before `decoded`
@@ -78,7 +73,7 @@ impl Intake {
         let decoder = layout.decoder(partition);
         let shards = match layout.shuffles() {
             true => 0..layout.shards,
-            false => layout.shard(0, partition)..layout.shard(0, partition) + 1,
+            false => Layout::of_partition(partition)..Layout::of_partition(partition) + 1,
         };
         self.board.assign(partition, next, decoded.max(next), shards);
         self.front.assign(partition);
@@ -129,13 +124,7 @@ impl Intake {
     }
 
     fn settle(&self) {
-        let ask = |worker: &WorkerHandle| {
-            let (done, answer) = crossbeam_channel::bounded(1);
-            worker.send(Event::Settle(done));
-            answer
-        };
-        let answers: Vec<Receiver<()>> = self.workers.iter().map(ask).collect();
-        for answer in answers {
+        for answer in self.ask_all(Event::Settle) {
             answer.recv().ok();
         }
     }
@@ -181,11 +170,11 @@ impl Intake {
         self.workers.iter().all(WorkerHandle::has_room)
     }
 
-    /// Has every worker do something, and gives where each answers that it has.
-    fn ask_all(&self, event: impl Fn(Sender<()>) -> Event) -> Vec<Receiver<()>> {
+    /// Has every worker do something, and gives where each answers.
+    fn ask_all<R>(&self, event: impl Fn(Sender<R>) -> Event) -> Vec<Receiver<R>> {
         let ask = |worker: &WorkerHandle| {
-            let (done, answer) = crossbeam_channel::bounded(1);
-            worker.send(event(done));
+            let (reply, answer) = crossbeam_channel::bounded(1);
+            worker.send(event(reply));
             answer
         };
         self.workers.iter().map(ask).collect()
@@ -252,6 +241,13 @@ impl Intake {
         }
     }
 
+    /// Has the tokens that a partition feeds counted as incomplete: records of it are gone that nobody has read.
+    pub fn lost(&self, partition: i32) {
+        for worker in &self.workers {
+            worker.send(Event::Lost(partition));
+        }
+    }
+
     /// Has the writers of these shards look whether the store still has what it accepted.
     pub fn probe(&self, shards: &[u32]) {
         for worker in &self.workers {
@@ -276,16 +272,8 @@ impl Intake {
 
     /// The first live tokens in an order. Blocks until every worker has answered.
     pub fn tokens(&self, limit: usize, sort: Sort) -> Vec<TokenStatus> {
-        let mut tokens = Vec::new();
-        let mut answers = Vec::new();
-        for worker in &self.workers {
-            let (reply, answer) = crossbeam_channel::bounded(1);
-            worker.send(Event::Tokens { limit, sort, reply });
-            answers.push(answer);
-        }
-        for answer in answers {
-            tokens.extend(answer.recv().unwrap_or_default());
-        }
-        status::first(tokens, limit, sort)
+        let answers = self.ask_all(|reply| Event::Tokens { limit, sort, reply });
+        let tokens = answers.iter().flat_map(|answer| answer.recv().unwrap_or_default());
+        status::first(tokens.collect(), limit, sort)
     }
 }

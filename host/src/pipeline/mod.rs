@@ -73,6 +73,7 @@ use crate::clock::WallClock;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugin::catalog::Running;
+use crate::threads::joined;
 use crate::trade;
 use batch::Feed;
 use board::Board;
@@ -307,6 +308,17 @@ fn columns<'a>(plugins: impl IntoIterator<Item = &'a Running>) -> trade::Optiona
     })
 }
 
+/// Why not everything was written when the workers had ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfinished {
+    /// The log has said which and why.
+    #[error("a worker ended with a panic")]
+    Panic,
+    /// The store did not take it in time.
+    #[error("results that the store did not take")]
+    Unwritten,
+}
+
 /// The running workers.
 pub struct Pipeline {
     intake: Intake,
@@ -353,19 +365,24 @@ impl Pipeline {
     }
 
     /// Ends the workers: what was decoded is counted, what was counted is written. The source must
-    /// have stopped. Says whether everything was written.
-    pub fn stop(self) -> bool {
+    /// have stopped.
+    ///
+    /// # Errors
+    /// Says why not everything was written.
+    pub fn stop(self) -> Result<(), Unfinished> {
         for answer in self.intake.stop_taking() {
             // A worker that has died answers by dropping its end.
             answer.recv().ok();
         }
         self.intake.finish();
         self.intake.shared.tap.end();
-        let mut sound = true;
-        for thread in self.threads {
-            sound &= thread.join().is_ok();
-        }
+        // Each is waited for, however the ones before have ended.
+        let in_order = self.threads.into_iter().map(joined).fold(true, |all, one| all & one);
         self.intake.shared.log_throughput();
-        sound && !self.intake.shared.unwritten.load(Ordering::Relaxed)
+        match self.intake.shared.unwritten.load(Ordering::Relaxed) {
+            _ if !in_order => Err(Unfinished::Panic),
+            true => Err(Unfinished::Unwritten),
+            false => Ok(()),
+        }
     }
 }

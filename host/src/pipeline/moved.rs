@@ -213,8 +213,7 @@ impl Gathered {
                 .shards_for(self.shard, &self.own)
                 .filter(|&old| self.former.feeds(partition, old))
                 .collect();
-            let next = former.iter().map(|old| vectors.get(old)?.get(&partition).copied());
-            let next = next.collect::<Option<Vec<i64>>>()?.into_iter().min()?;
+            let next = former.iter().map(|old| vectors.get(old)?.get(&partition).copied()).min().flatten()?;
             let newest_ms = self.heads.iter().filter(|(old, _)| former.contains(old));
             let newest_ms = newest_ms.flat_map(|(_, head)| &head.marks);
             let newest_ms =

@@ -159,6 +159,6 @@ impl Cell {
         self.job = std::mem::take(&mut former.job).handed_over();
         self.recovery = std::mem::take(&mut former.recovery);
         self.written = std::mem::take(&mut former.written);
-        self.is_lean();
+        self.note_lean();
     }
 }

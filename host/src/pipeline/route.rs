@@ -30,8 +30,18 @@ impl Layout {
     pub fn shard(&self, hash: u64, partition: i32) -> u32 {
         match self.partitioning {
             Partitioning::Shuffle => (hash % u64::from(self.shards)) as u32,
-            Partitioning::ByToken | Partitioning::Repartition => partition.unsigned_abs(),
+            Partitioning::ByToken | Partitioning::Repartition => Self::of_partition(partition),
         }
+    }
+
+    /// The shard that a partition feeds where it feeds one alone.
+    pub fn of_partition(partition: i32) -> u32 {
+        partition.unsigned_abs()
+    }
+
+    /// Whether a partition feeds a shard.
+    pub fn feeds(&self, partition: i32, shard: u32) -> bool {
+        self.shuffles() || Self::of_partition(partition) == shard
     }
 
     /// The shard that a token belongs to, whatever partition it comes from; none where the producer decides.

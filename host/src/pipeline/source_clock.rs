@@ -91,31 +91,29 @@ impl Sources {
 
     /// Whether every partition is as far as wanted.
     pub(super) fn all(&self, wanted: impl Fn(Progress) -> bool) -> bool {
-        !self.known.is_empty() && self.known.values().all(|source| source.absent || wanted(source.progress))
+        // With all of them absent nothing is known.
+        let mut present = self.known.values().filter(|source| !source.absent).peekable();
+        present.peek().is_some() && present.all(|source| wanted(source.progress))
     }
 
     /// What a wall clock makes of them.
     pub(super) fn wall_candidate(&self, wall_ms: i64) -> Option<i64> {
-        let mut smallest = None;
-        for source in self.known.values().filter(|source| !source.absent) {
-            let contribution = match source.progress {
-                Progress::Live | Progress::End => wall_ms,
-                Progress::Behind => source.newest_ms.max(source.was_live_ms)?.min(wall_ms),
-            };
-            smallest = Some(smallest.map_or(contribution, |least: i64| least.min(contribution)));
-        }
-        smallest
+        // A partition of which nothing was read holds T: none is the smallest.
+        let present = self.known.values().filter(|source| !source.absent);
+        let contributions = present.map(|source| match source.progress {
+            Progress::Live | Progress::End => Some(wall_ms),
+            Progress::Behind => {
+                source.newest_ms.max(source.was_live_ms).map(|newest_ms| newest_ms.min(wall_ms))
+            }
+        });
+        contributions.min().flatten()
     }
 
     /// What an event clock makes of them before all are at their end.
     pub(super) fn event_candidate(&self) -> Option<i64> {
-        let mut smallest = None;
-        for source in self.known.values().filter(|source| source.progress != Progress::End) {
-            // A partition of which nothing was read holds T.
-            let contribution = source.newest_ms?;
-            smallest = Some(smallest.map_or(contribution, |least: i64| least.min(contribution)));
-        }
-        smallest
+        // Here, too.
+        let unfinished = self.known.values().filter(|source| source.progress != Progress::End);
+        unfinished.map(|source| source.newest_ms).min().flatten()
     }
 
     /// The largest event time of all.

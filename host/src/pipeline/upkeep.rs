@@ -9,11 +9,12 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::Shared;
-use super::cell::{Cell, Knowledge, Sight};
+use super::cell::{Cell, Sight};
 use super::cell_clock::Now;
+use super::evictions::Evictions;
 use super::flush::ttl_ms;
 use super::shard::Shard;
-use super::tokens::Tokens;
+use super::tokens::{Token, Tokens};
 use crate::store::CheckpointPiece;
 
 /// How many tokens one call evicts at most.
@@ -176,7 +177,7 @@ impl Cell {
     }
 
     /// Remembers how large the instance is that holds nothing superfluous.
-    pub(super) fn is_lean(&mut self) {
+    pub(super) fn note_lean(&mut self) {
         self.lean_bytes = self.memory_bytes();
     }
 
@@ -223,10 +224,6 @@ impl Cell {
             }
         }
         (stale, expiring)
-    }
-
-    fn knows(&self, number: u32) -> bool {
-        self.known.get(number as usize) == Some(&Knowledge::Known)
     }
 }
 
@@ -292,6 +289,19 @@ impl Shard {
         keys
     }
 
+    /// Remembers that all tokens lack trades.
+    pub(super) fn note_incomplete(&self, evictions: &Evictions) {
+        let until_ms = self.complete_again_ms();
+        self.tokens.iter().for_each(|token| evictions.note(token.hash(), until_ms(token)));
+    }
+
+    /// Until which T a token lacks trades that lacks some now.
+    fn complete_again_ms(&self) -> impl Fn(&Token) -> i64 + use<> {
+        let horizon_ms = self.horizon.length_ms;
+        let clock_ms = self.cells.iter().filter_map(|cell| cell.clock.now_ms()).max();
+        move |token| clock_ms.unwrap_or(token.last_trade_ms).saturating_add(horizon_ms)
+    }
+
     /// When each token traded last.
     pub(super) fn ages(&self) -> Vec<i64> {
         self.tokens.iter().map(|token| token.last_trade_ms).collect()
@@ -313,16 +323,14 @@ impl Shard {
             evicted.ties += usize::from(tie);
             numbers.push(number);
         }
-        let horizon_ms = self.horizon.length_ms;
-        let clock_ms = self.cells.iter().filter_map(|cell| cell.clock.now_ms()).max();
+        let until_ms = self.complete_again_ms();
         for token in numbers.iter().filter_map(|&number| self.tokens.get(number)) {
-            let until_ms = clock_ms.unwrap_or(token.last_trade_ms).saturating_add(horizon_ms);
-            shared.evictions.note(token.hash(), until_ms);
+            shared.evictions.note(token.hash(), until_ms(token));
         }
         evicted.tokens = numbers.len();
         let mut gone = Vec::new();
         for cell in &mut self.cells {
-            let kept = cell.giving || (cell.settled && !shared.rules.trim);
+            let kept = cell.keeps_removals(&shared.rules);
             cell.evict(&numbers, kept, &mut self.tokens, &mut gone);
         }
         (evicted, gone)

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::candidate::Candidate;
 use super::loader::{Loaded, Loader, ResultKeys};
 use super::refusal::Refusal;
+use crate::threads::joined;
 
 /// How many candidates wait.
 const WAITING: usize = 4;
@@ -81,11 +82,7 @@ impl Workshop {
     pub fn stop(&mut self) {
         self.loader.cancel();
         drop(self.jobs.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("Plugin workshop ended with a panic");
-        }
+        self.thread.take().map(joined);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ancestor's Kafka message, made from a row of a table.
+//! The ancestor's Kafka message, made from a row of a table. The ancestor is the Go service that this one succeeds.
 //!
 //! Consumers of the ancestor read it: names, order and types are theirs. All times in it are the clock
 //! of the flush, so that a replay gives the same messages.

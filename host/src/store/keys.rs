@@ -44,12 +44,12 @@ pub(super) fn written(scope: &str) -> String {
 
 /// The key of the head of a plugin's checkpoint.
 pub(super) fn head(shard: u32, plugin: &str) -> String {
-    format!("aggregator:{{shard-{shard}}}:head:{plugin}")
+    format!("aggregator:{{{}}}:head:{plugin}", self::shard(shard))
 }
 
 /// The key of a page of a plugin's checkpoint.
 pub(super) fn page(shard: u32, plugin: &str, (part, index): Place) -> String {
-    format!("aggregator:{{shard-{shard}}}:page:{plugin}:{part}:{index}")
+    format!("aggregator:{{{}}}:page:{plugin}:{part}:{index}", self::shard(shard))
 }
 
 /// The key of a chunk of a plugin's component.

@@ -102,26 +102,25 @@ impl Store {
         }
     }
 
-    /// Makes `id` the owner of a scope (`shard-3`) under a new epoch; the former owner is fenced from
-    /// then on.
+    /// Makes `id` the owner of a shard under a new epoch; the former owner is fenced from then on.
     ///
     /// # Errors
     /// When the store cannot be reached or refuses.
-    pub async fn claim(&self, scope: &str, id: u128) -> Result<Owner, StoreError> {
+    pub async fn claim(&self, shard: u32, id: u128) -> Result<Owner, StoreError> {
         match self {
-            Self::Redis(store) => store.claim(scope, id).await,
-            Self::Memory(store) => store.claim(scope, id).await,
+            Self::Redis(store) => store.claim(&keys::shard(shard), id).await,
+            Self::Memory(store) => store.claim(&keys::shard(shard), id).await,
         }
     }
 
-    /// Claims a scope again that the store has forgotten `own` to own.
+    /// Claims a shard again that the store has forgotten `own` to own.
     ///
     /// # Errors
     /// As [`Store::claim`]; [`StoreError::Fenced`] when somebody else has claimed it meanwhile.
-    pub async fn reclaim(&self, scope: &str, own: Owner) -> Result<Owner, StoreError> {
+    pub async fn reclaim(&self, shard: u32, own: Owner) -> Result<Owner, StoreError> {
         match self {
-            Self::Redis(store) => store.reclaim(scope, own).await,
-            Self::Memory(store) => store.reclaim(scope, own).await,
+            Self::Redis(store) => store.reclaim(&keys::shard(shard), own).await,
+            Self::Memory(store) => store.reclaim(&keys::shard(shard), own).await,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The conductor's thread: takes orders and file changes, and leads each plugin's change through its phases.
 //!
-//! Not for what a phase does; that is the shards' business. Invariant: nothing here waits for a plugin, a
-//! shard or the store: what is not ready is looked at again with the next tick.
+//! Not for what a phase does; that is the shards' business. Invariant: no worker ever waits for this thread. It waits
+//! itself for the store's records (as long as a call to the store may take), for instances that it makes, and for the
+//! workers to have taken what was parked; whether a phase is over it looks at with each tick.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

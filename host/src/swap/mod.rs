@@ -28,6 +28,7 @@ use crate::plugin::catalog::Running;
 use crate::plugin::directory::{Change as FileChange, Watcher};
 use crate::plugin::workshop::Workshop;
 use crate::plugin::{Candidate, Refusal};
+use crate::threads::joined;
 use conductor::Work;
 pub use records::Records;
 pub use status::{Kind, Phases, PluginStatus, Swap, TrialStatus};
@@ -191,10 +192,6 @@ impl Conductor {
 impl Drop for Conductor {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("Plugin conductor ended with a panic");
-        }
+        self.thread.take().map(joined);
     }
 }

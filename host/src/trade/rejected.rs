@@ -4,7 +4,7 @@
 
 use super::Column;
 
-/// The reason of a rejection, in the order of judging where several apply.
+/// The reason of a rejection; of several that apply the first that is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Reason {

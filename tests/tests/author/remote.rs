@@ -1,7 +1,7 @@
 //! What is said to a host: method, path, digest, token and bytes; and what is made of its answers.
 //!
-//! The other end is a listener of the test's own, and once the service itself. The invariant: a host hears nothing of a component that no host
-//! could run.
+//! The other end is a listener of the test's own, and once the service itself. The invariant: a host hears nothing of a
+//! component that no host could run.
 
 use std::fs;
 use std::io::{Read, Write};

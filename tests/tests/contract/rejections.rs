@@ -4,15 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use aggregator_tests::compare::{self, AGGREGATES};
+use aggregator_tests::compare;
 use aggregator_tests::consume::{Reader, Record};
 use aggregator_tests::host::Host;
 use aggregator_tests::oracle::Oracle;
 use aggregator_tests::random::Random;
-use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::stream::Message;
+use aggregator_tests::time;
 use aggregator_tests::trade::Trade;
-use aggregator_tests::{time, wait};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
@@ -154,17 +153,7 @@ fn assert_dead_letters(rig: &Rig, dead: &str, planted: &[Planted], rejected: usi
 }
 
 fn assert_neighbours(rig: &Rig, oracle: &Oracle) {
-    let mut connection = rig.connect();
-    let mut differences = Vec::new();
-    let exact = wait::until_true("the neighbours", LIMIT, || {
-        let row = results::read(&mut connection, "good", AGGREGATES, Encoding::Json).expect("redis answers");
-        let Some(row) = row else { return false };
-        let told = row.cell("1min", "last_update").and_then(|cell| cell.text()).expect("a time").to_owned();
-        let clock_ms = time::parse_ms(&told).expect("a time");
-        differences = compare::row_differences(oracle, &oracle.values("good", clock_ms), None, &row);
-        differences.is_empty()
-    });
-    assert!(exact.is_ok(), "{differences:?}");
+    assert_eq!(compare::wait_exact(&mut rig.connect(), oracle, "good", LIMIT).unwrap(), [""; 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aggregator_tests::broker;
-use aggregator_tests::compare::{self, AGGREGATES};
+use aggregator_tests::compare::{self};
 use aggregator_tests::host::Host;
 use aggregator_tests::metrics;
 use aggregator_tests::oracle::Oracle;
@@ -14,7 +14,6 @@ use aggregator_tests::producer::Producer;
 use aggregator_tests::random::Random;
 use aggregator_tests::redis_server::RedisServer;
 use aggregator_tests::report::Kept;
-use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
 use aggregator_tests::stream::Message;
 use aggregator_tests::trade::Trade;
@@ -181,16 +180,7 @@ fn assert_counts(host: &Host, wanted: &Wanted, codec: &str) {
 
 fn assert_neighbours(oracle: &Oracle, redis: &RedisServer, codec: &str) {
     let mut connection = redis.connect().expect("redis answers");
-    let mut differences = Vec::new();
-    let exact = wait::until_true("the neighbours", LIMIT, || {
-        let row = results::read(&mut connection, "good", AGGREGATES, Encoding::Json).expect("redis answers");
-        let Some(row) = row else { return false };
-        let told = row.cell("1min", "last_update").and_then(|cell| cell.text()).expect("a time").to_owned();
-        let clock_ms = time::parse_ms(&told).expect("a time");
-        differences = compare::row_differences(oracle, &oracle.values("good", clock_ms), None, &row);
-        differences.is_empty()
-    });
-    assert!(exact.is_ok(), "{codec}: {differences:?}");
+    assert_eq!(compare::wait_exact(&mut connection, oracle, "good", LIMIT).unwrap(), [""; 0], "{codec}");
 }
 
 fn broken_messages(what: &str, of_test: u64, mutate: fn(&mut Random, &str, &mut Wanted) -> Vec<u8>) {

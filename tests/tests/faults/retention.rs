@@ -53,6 +53,14 @@ fn assert_told(host: &Host, gaps: &[Vec<Range<i64>>]) {
     }
 }
 
+/// Tokens that were known when records were lost are said to lack some.
+fn assert_incomplete(host: &Host) {
+    let listed = host.json("/tokens?limit=1").unwrap();
+    let token = listed["tokens"][0]["token"].as_str().unwrap();
+    let results = host.json(&format!("/tokens/{token}")).unwrap();
+    assert!(results["incomplete_until"].is_string(), "{results}");
+}
+
 #[test]
 fn records_that_were_deleted_before_they_were_read_are_counted_exactly_and_said_once() {
     for number in 0..runs(1, 5) {
@@ -96,5 +104,6 @@ fn records_that_were_deleted_before_they_were_read_are_counted_exactly_and_said_
         run.forget(&gaps);
         run.assert_exact(&[&host]);
         assert_told(&host, &gaps);
+        assert_incomplete(&host);
     }
 }

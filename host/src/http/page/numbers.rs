@@ -88,7 +88,7 @@ fn write(state: &State) -> Tile {
 
 fn lag(state: &State) -> Tile {
     let partitions = state.board.partitions();
-    let known: Vec<i64> = partitions.values().filter_map(|status| status.lag).collect();
+    let known: Vec<i64> = partitions.values().filter_map(|status| status.lag()).collect();
     let behind = partitions.values().filter(|status| status.state == "behind").count();
     let sub = match (partitions.len(), behind) {
         (0, _) => "no partition".to_owned(),

@@ -28,11 +28,11 @@ pub(super) fn partitions(state: &State) -> String {
     let mut sorted: Vec<(&i32, &PartitionStatus)> = all.iter().collect();
     if all.len() > MANY {
         sorted.sort_by_key(|(id, status)| {
-            (status.problem.is_none(), std::cmp::Reverse(status.lag.unwrap_or(i64::MAX)), **id)
+            (status.problem.is_none(), std::cmp::Reverse(status.lag().unwrap_or(i64::MAX)), **id)
         });
     }
     let row = |(id, status): (&i32, &PartitionStatus)| {
-        partition(state, *id, status, &fed(state.partitioning, *id, &shards), &busy)
+        partition(state, *id, status, &fed(&state.layout, *id, &shards), &busy)
     };
     let (rows, shown) = fitting(sorted.into_iter().map(row), PARTITIONS_BYTES);
     let mut out = head("Partitions", &note(all.len(), shown, "/partitions"));
@@ -63,7 +63,7 @@ fn partition(state: &State, id: i32, status: &PartitionStatus, fed: &[&ShardStat
         "<tr><th scope=\"row\">{id}</th>{}{}<td class=\"wide\">{}</td><td class=\"wide\">{}</td><td>{}</td>\
          <td>{}</td><td>{}</td>{}</tr>{}",
         progress(status),
-        lag(status.lag),
+        lag(status.lag()),
         number(status.processed),
         // The end is looked up less often than it is passed.
         number(status.end.max(status.processed)),
@@ -113,8 +113,8 @@ pub(super) fn workers(state: &State) -> String {
         let own = shards.values().filter(|shard| shard.worker == worker);
         self::worker(worker, share, wedged.contains(&worker), own)
     };
-    let (rows, shown) = fitting((0..state.workers).map(row), WORKERS_BYTES);
-    let mut out = head("Workers", &note(state.workers, shown, "/partitions"));
+    let (rows, shown) = fitting((0..state.layout.workers).map(row), WORKERS_BYTES);
+    let mut out = head("Workers", &note(state.layout.workers, shown, "/partitions"));
     append(
         &mut out,
         format_args!(

@@ -39,7 +39,7 @@ pub(super) fn draw(state: &State, notice: Option<String>) -> String {
     }
     out.push_str("</ul><dl class=\"facts\">");
     fact(&mut out, "up", figure::span(state.uptime().as_secs_f64().floor()));
-    fact(&mut out, "partitioning", partitioning(state.partitioning));
+    fact(&mut out, "partitioning", partitioning(state.layout.partitioning));
     fact(&mut out, "tuned for", format!("{:?}", state.tuning.mode()).to_lowercase());
     fact(&mut out, "UTC", &rfc3339::text(state.clock.now_ms())[11..19]);
     out.push_str("</dl>");

@@ -15,6 +15,7 @@ use super::answer::of_refusal;
 use crate::http::problem::Problem;
 use crate::plugin::Refusal;
 use crate::plugin::directory::{Received, Upload};
+use crate::threads::joined;
 
 /// How many uploads wait; there is no more than one at a time.
 const WAITING: usize = 1;
@@ -68,11 +69,7 @@ impl Completing {
 impl Drop for Completing {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("Thread for uploads ended with a panic");
-        }
+        self.thread.take().map(joined);
     }
 }
 

@@ -78,7 +78,7 @@ fn the_page_stays_small_however_much_there_is_to_show() {
     }
     let token = hostile.chars().take(80).collect::<String>();
     let listed = token.clone();
-    state.listing = Arc::new(move |limit, _| {
+    state.live_listing = Arc::new(move |limit, _| {
         let token = |index: usize| TokenStatus {
             token: format!("{index}{listed}"),
             last_trade_ms: 0,
@@ -97,7 +97,7 @@ fn the_page_stays_small_however_much_there_is_to_show() {
             fields: Vec::new(),
         }]
     });
-    state.workers = 256;
+    state.layout.workers = 256;
     for second in 0..300 {
         state.metrics.trades.inc_by(1_234_567);
         state.metrics.batch(Duration::from_millis(second % 7));

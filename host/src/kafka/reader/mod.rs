@@ -199,16 +199,20 @@ impl Reader {
         let wall_ms = self.intake.shared().clock.now_ms();
         let size = self.intake.shared().tuning.batch_size();
         let mut busy = false;
-        let mut failed = Vec::new();
+        let (mut failed, mut skipped) = (Vec::new(), Vec::new());
         for partition in self.partitions.values_mut() {
             match partition.look(wall_ms, size) {
                 Look::Idle => {}
                 Look::Busy => busy = true,
                 Look::Failed(failure) => failed.push((partition.id, failure)),
+                Look::Skipped => skipped.push((partition.id, partition.next)),
             }
         }
         for (partition, failure) in failed {
             self.partition_failed(partition, failure);
+        }
+        for (partition, next) in skipped {
+            self.fetch_from(partition, next);
         }
         busy
     }
@@ -216,8 +220,9 @@ impl Reader {
     /// Serves the group, the answers of the broker, and the clock.
     fn serve(&mut self) {
         serve(&self.consumer);
-        // A term that ends gives nothing away before it is stored; the group is answered at its close.
-        while self.ending == Ending::No
+        // Whoever ends gives nothing away before it is stored; the group is answered at the close.
+        while self.reading
+            && self.ending == Ending::No
             && let Some(notice) = self.consumer.client().context().next()
         {
             self.act_on(notice);

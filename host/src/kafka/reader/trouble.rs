@@ -1,7 +1,7 @@
-//! Partitions that cannot be read on: records that are gone, a topic that was made anew, errors.
+//! Partitions that cannot be read on: records that are gone, a topic that was made anew, errors, silence.
 //!
-//! Not for brokers that do not answer. Invariant: what was lost is counted and said once, and a partition
-//! that was told to be in trouble is told to be well again.
+//! Invariant: what was lost is counted and said once, and a partition that was told to be in trouble is told to be well
+//! again.
 
 use std::time::Instant;
 
@@ -62,8 +62,13 @@ impl Reader {
         known.restart(next, span.end);
         self.recovered(span.partition);
         self.report_gap(span.partition, gap, next);
-        if let Err(error) = self.assign_anew(span.partition, next) {
-            self.fail(&format!("partition {} at {next}: {error}", span.partition));
+        self.fetch_from(span.partition, next);
+    }
+
+    /// Has a partition fetched from an offset again.
+    pub(super) fn fetch_from(&self, partition: i32, next: i64) {
+        if let Err(error) = self.assign_anew(partition, next) {
+            self.fail(&format!("partition {partition} at {next}: {error}"));
         }
     }
 
@@ -136,6 +141,7 @@ impl Reader {
     pub(super) fn report_loss(&self, partition: i32, start: &Start) {
         self.report_gap(partition, start.gap, start.begin.next);
         if start.cut > 0 {
+            self.intake.lost(partition);
             self.intake.shared().metrics.offset_gap(partition, start.cut);
             tracing::warn!(
                 partition,
@@ -148,6 +154,7 @@ impl Reader {
 
     fn report_gap(&self, partition: i32, gap: i64, next: i64) {
         if gap > 0 {
+            self.intake.lost(partition);
             self.intake.shared().metrics.offset_gap(partition, gap);
             tracing::warn!(partition, records = gap, next, "Records were deleted before they were read");
         }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -19,6 +19,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use super::committed::{Committed, Note};
 use super::producer::{Destination, Failure, Outgoing, Transactions};
 use super::shipment::{Packer, Shipment};
+use crate::backoff::Backoff;
 use crate::config::{Config, Kafka};
 use crate::health::Part;
 use crate::kafka::Topics;
@@ -33,8 +34,6 @@ use crate::trade::Packed;
 const MARK_EVERY: Duration = Duration::from_secs(1);
 /// A transaction takes no further batch from here on.
 const FULL_BYTES: usize = 32 << 20;
-/// The first and the longest wait after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long a question may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// The longest time between two looks at the lanes.
@@ -63,27 +62,6 @@ impl Source {
 struct Opening {
     partitions: Vec<i32>,
     reply: Sender<Resume>,
-}
-
-/// Waits between tries, longer each time.
-struct Backoff {
-    wait: Duration,
-    until: Option<Instant>,
-}
-
-impl Backoff {
-    fn new() -> Self {
-        Self { wait: BACKOFF.0, until: None }
-    }
-
-    fn is_over(&self) -> bool {
-        self.until.is_none_or(|until| Instant::now() >= until)
-    }
-
-    fn failed(&mut self) {
-        self.until = Some(Instant::now() + self.wait);
-        self.wait = (self.wait * 2).min(BACKOFF.1);
-    }
 }
 
 /// The state of the thread.
@@ -117,6 +95,8 @@ pub(super) struct Hop {
     interval: Duration,
     next_at: Instant,
     backoff: Backoff,
+    /// No transaction is tried before.
+    rests_until: Option<Instant>,
     taking: bool,
     ending: Arc<AtomicBool>,
     stopping: Option<Sender<()>>,
@@ -160,7 +140,8 @@ impl Hop {
             marked_at: None,
             interval: config.pipeline.flush_interval,
             next_at: Instant::now(),
-            backoff: Backoff::new(),
+            backoff: Backoff::SERVER,
+            rests_until: None,
             taking: true,
             ending,
             stopping: None,
@@ -187,7 +168,7 @@ impl Hop {
                     event => self.serve(event),
                 }
             }
-            if self.backoff.is_over() {
+            if self.rests_until.is_none_or(|until| Instant::now() >= until) {
                 let shipped = self.answer_opening().and_then(|()| self.ship());
                 self.note(shipped);
             }
@@ -198,7 +179,7 @@ impl Hop {
     /// How long nothing is to be done.
     fn wait(&self) -> Duration {
         let now = Instant::now();
-        let until = self.backoff.until.unwrap_or(self.next_at).max(self.next_at);
+        let until = self.rests_until.unwrap_or(self.next_at).max(self.next_at);
         until.saturating_duration_since(now).clamp(Duration::from_millis(1), LONGEST_WAIT)
     }
 
@@ -207,12 +188,12 @@ impl Hop {
         let health = &self.intake.shared().health;
         match shipped {
             Ok(true) => {
-                self.backoff = Backoff::new();
+                (self.backoff, self.rests_until) = (Backoff::SERVER, None);
                 health.ok(Part::Kafka, HEALTH);
             }
             Ok(false) => {}
             Err(words) => {
-                self.backoff.failed();
+                self.rests_until = Some(Instant::now() + self.backoff.next());
                 health.fail(Part::Kafka, HEALTH, &format!("{}: {words}", self.destination.topic));
                 if self.stopping.is_some() {
                     // There is no time for another try; whoever follows reads it again.
@@ -245,7 +226,6 @@ impl Hop {
             Event::Empty(done) => self.emptying = Some(done),
             Event::StopTaking(done) => {
                 self.taking = false;
-                self.ending.store(true, Ordering::Relaxed);
                 self.stopping = Some(done);
             }
             // There are no shards here.
@@ -257,6 +237,7 @@ impl Hop {
             | Event::Tokens { .. }
             | Event::CatchUp(_)
             | Event::EndCatchUp(_)
+            | Event::Lost(_)
             | Event::Begin { .. }
             | Event::Settle(_)
             | Event::Retire(_)
@@ -325,6 +306,10 @@ impl Hop {
 
     /// Sends a transaction where one is due; says whether one was.
     fn ship(&mut self) -> Result<bool, String> {
+        if !self.taking && self.shipment.is_empty() {
+            // What was given up is behind the offsets, which nobody may commit.
+            return Ok(false);
+        }
         if self.uncertain {
             self.reconcile()?;
         }

@@ -24,6 +24,7 @@ use super::partition::ProgressRules;
 use super::{ClientError, Reading, Stream, Topics};
 use crate::config::{ClockMode, Config, Kafka, StartFrom};
 use crate::pipeline::{Event, Intake, WorkerHandle};
+use crate::threads::joined;
 use hop::Hop;
 
 pub use topic::prepare;
@@ -97,18 +98,17 @@ impl FirstHop {
 
     /// Stops reading, commits the transaction under way, and leaves the group.
     pub(super) fn close(self) {
+        // First of all: a call that is being repeated keeps the hop from hearing anything.
+        self.ending.store(true, Ordering::Relaxed);
         self.reading.stop();
         let (done, answer) = crossbeam_channel::bounded(1);
         self.worker.send(Event::StopTaking(done));
         let until = Instant::now() + END_WITHIN;
         if answer.recv_deadline(until).is_err() {
             tracing::warn!("Transaction not committed in time; given up, and read again by whoever follows");
-            self.ending.store(true, Ordering::Relaxed);
         }
         self.worker.send(Event::Finish);
-        if self.thread.join().is_err() {
-            tracing::error!("Repartitioning ended with a panic");
-        }
+        joined(self.thread);
         self.reading.close();
     }
 }

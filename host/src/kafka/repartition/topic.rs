@@ -14,14 +14,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::super::{client, context};
+use crate::backoff::Backoff;
 use crate::config::{ClockMode, Config, Partitioning};
 use crate::health::{Health, Part};
 use crate::pipeline::Horizon;
 
 /// How long a question may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// The first and the longest wait between two tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// What is kept besides the longest window: as long may a host take to come back, about.
 const MARGIN_MS: i64 = 3_600_000;
 /// How Kafka writes that nothing is deleted.
@@ -64,11 +63,10 @@ pub async fn prepare(config: &Config, horizon: Horizon, health: &Health) {
             ClockMode::Event => None,
         },
     };
-    let mut wait = BACKOFF.0;
+    let mut backoff = Backoff::SERVER;
     while let Err(words) = attempt(config, &wanted).await {
         health.fail(Part::Kafka, "", &words);
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 

@@ -143,7 +143,7 @@ impl Stand {
         begun.recv_timeout(PATIENCE).unwrap();
         act();
         let written = written.recv_timeout(PATIENCE);
-        assert_eq!(written, Ok(true), "the pipeline did not stop, or gave results up");
+        assert_eq!(written, Ok(Ok(())), "the pipeline did not stop, or gave results up");
     }
 
     /// Puts a value into the store behind the pipeline's back.

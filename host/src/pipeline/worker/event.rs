@@ -80,6 +80,8 @@ pub enum Event {
         /// The first offset.
         next: i64,
     },
+    /// Records of a partition are gone that nobody has read.
+    Lost(i32),
     /// A partition cannot be fetched, or can again.
     Absent {
         /// The partition.

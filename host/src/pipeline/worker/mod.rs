@@ -32,7 +32,6 @@ use crate::trade::{Decoder, Rejected, Rows};
 use closing::Closing;
 pub use event::{Assignment, CellStart, Event, Resume, WorkerHandle};
 use owned::Owned;
-use taking::feeds;
 pub(super) use trying::Trying;
 
 /// The longest time a worker sleeps, so that it is seen to be alive.
@@ -107,7 +106,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Makes a worker; its shards come with [`Worker::run`].
+    /// Makes a worker; its shards come with [`Event::Open`].
     pub(super) fn new(
         index: usize,
         shared: Arc<Shared>,
@@ -201,6 +200,12 @@ impl Worker {
                 let now = self.now();
                 for owned in self.shards.values_mut() {
                     owned.shard.begin(demand, partition, next, now);
+                }
+            }
+            Event::Lost(partition) => {
+                let shards = self.shards.values().map(|owned| &owned.shard);
+                for shard in shards.filter(|shard| self.shared.layout.feeds(partition, shard.id)) {
+                    shard.note_incomplete(&self.shared.evictions);
                 }
             }
             Event::Absent { partition, absent } => {

@@ -12,11 +12,12 @@ use super::super::batch::Feed;
 use super::super::cell::Sight;
 use super::super::lane::Lane;
 use super::super::load::Wanted;
+use super::super::route::Layout;
 use super::super::shard::Shard;
 use super::super::writer;
 use super::closing::Closing;
 use super::owned::{Owned, wanted};
-use super::{Assignment, CellStart, Resume, Waiting, Worker, feeds};
+use super::{Assignment, CellStart, Resume, Waiting, Worker};
 use crate::health::{Part, shard_topic};
 
 impl Worker {
@@ -27,7 +28,7 @@ impl Worker {
             true => (0..layout.shards).filter(|&shard| layout.worker(shard) == self.index).collect(),
             false => {
                 let ours = partitions.iter().filter(|&&partition| layout.decoder(partition) == self.index);
-                ours.map(|&partition| layout.shard(0, partition)).collect()
+                ours.map(|&partition| Layout::of_partition(partition)).collect()
             }
         };
         for &shard in &shards {
@@ -103,7 +104,9 @@ impl Worker {
     pub(super) fn assign(&mut self, assignment: Assignment) {
         let Assignment { partition, next, end, lane } = assignment;
         let now = self.now();
-        for owned in self.shards.values_mut().filter(|owned| feeds(&self.shared, partition, owned.shard.id)) {
+        for owned in
+            self.shards.values_mut().filter(|owned| self.shared.layout.feeds(partition, owned.shard.id))
+        {
             owned.shard.assign(partition, next, end, now);
         }
         self.lanes.extend(lane);
@@ -132,7 +135,7 @@ impl Worker {
                 owned.shard.revoke(partition);
             }
         } else {
-            let shard = self.shared.layout.shard(0, partition);
+            let shard = Layout::of_partition(partition);
             match self.shards.remove(&shard) {
                 Some(owned) => return self.close(owned, Some(done)),
                 // Nobody misses one that could not be opened.

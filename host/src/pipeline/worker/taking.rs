@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use crossbeam_channel::TrySendError;
 
-use super::super::Shared;
 use super::super::batch::{Feed, Fetch, Mark, Progress, SourceMarks};
 use super::super::board::PartitionStatus;
 use super::super::parcel;
@@ -157,7 +156,7 @@ impl Worker {
         let mut late = Vec::new();
         let (mut trades, mut new_tokens) = (0, 0);
         for owned in self.shards.values_mut() {
-            if !feeds(&self.shared, routed.mark.partition, owned.shard.id) {
+            if !self.shared.layout.feeds(routed.mark.partition, owned.shard.id) {
                 continue;
             }
             let share = routed.shares.iter().find(|share| share.shard == owned.shard.id);
@@ -197,9 +196,4 @@ impl Worker {
             self.shared.throughput.finish(took);
         }
     }
-}
-
-/// Whether a partition feeds a shard.
-pub(super) fn feeds(shared: &Shared, partition: i32, shard: u32) -> bool {
-    shared.layout.shuffles() || shared.layout.shard(0, partition) == shard
 }

@@ -21,6 +21,7 @@ use super::cell::CellId;
 use super::checkpoint::{Piece, Saved};
 use super::load;
 use super::worker::WorkerHandle;
+use crate::backoff::Backoff;
 use crate::clock::WallClock;
 use crate::health::{Health, LEFT_OUT, Part, shard_topic};
 use crate::metrics::Metrics;
@@ -31,7 +32,7 @@ pub(super) use handle::WriterHandle;
 /// How many messages wait for the store: one is under way, one is ready.
 const QUEUE: usize = 2;
 /// The first and the longest wait between two tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// Where the Kafka output goes; resolves when the broker has the messages.
 pub trait Publisher: Send + Sync {
@@ -184,7 +185,7 @@ impl Writer {
 
     /// Becomes the owner and fetches the checkpoints, however long that takes.
     async fn load(&mut self, wanted: &load::Wanted) -> Vec<Option<Saved>> {
-        let mut wait = BACKOFF.0;
+        let mut backoff = BACKOFF;
         loop {
             let fetched = match self.owner().await {
                 Ok(_) => load::fetch(&self.context.store, self.shard, wanted).await,
@@ -195,7 +196,7 @@ impl Writer {
                     self.works();
                     return saved;
                 }
-                Err(error) => self.recover(&error, &mut wait).await,
+                Err(error) => self.recover(&error, &mut backoff).await,
             }
             if self.lost {
                 return wanted.cells.iter().map(|_| None).collect();
@@ -266,7 +267,7 @@ impl Writer {
 
     /// Writes something, however long it takes; false when it was given up.
     async fn write(&mut self, outgoing: &mut Outgoing) -> bool {
-        let mut wait = BACKOFF.0;
+        let mut backoff = BACKOFF;
         loop {
             if self.lost {
                 self.context.metrics.fenced_writes.inc();
@@ -291,7 +292,7 @@ impl Writer {
                     self.context.health.fail(Part::Redis, LEFT_OUT, &error.to_string());
                     return matches!(outgoing, Outgoing::Rows { .. });
                 }
-                Err(error) => self.recover(&error, &mut wait).await,
+                Err(error) => self.recover(&error, &mut backoff).await,
             }
         }
     }
@@ -338,17 +339,17 @@ impl Writer {
         if let Some(owner) = self.owner {
             return Ok(owner);
         }
-        let (scope, store) = (format!("shard-{}", self.shard), &self.context.store);
+        let store = &self.context.store;
         let owner = match self.former {
-            Some(former) => store.reclaim(&scope, former).await?,
-            None => store.claim(&scope, self.context.owner_id).await?,
+            Some(former) => store.reclaim(self.shard, former).await?,
+            None => store.claim(self.shard, self.context.owner_id).await?,
         };
         self.owner = Some(owner);
         self.context.board.shard(self.shard, |status| status.epoch = Some(owner.epoch));
         Ok(owner)
     }
 
-    async fn recover(&mut self, error: &StoreError, wait: &mut Duration) {
+    async fn recover(&mut self, error: &StoreError, backoff: &mut Backoff) {
         match error.action() {
             Action::Fenced(None) | Action::Regressed => {
                 // The store has forgotten who owns the shard, or what it had accepted.
@@ -368,7 +369,7 @@ impl Writer {
                 self.tell(|news| news.lost = true);
                 self.context.fenced.notify_one();
             }
-            Action::Skip | Action::Retry => self.rest(error, wait).await,
+            Action::Skip | Action::Retry => self.rest(error, backoff).await,
         }
     }
 
@@ -379,11 +380,10 @@ impl Writer {
         }
     }
 
-    async fn rest(&mut self, error: &StoreError, wait: &mut Duration) {
+    async fn rest(&mut self, error: &StoreError, backoff: &mut Backoff) {
         self.failing = true;
         self.context.health.fail(Part::Redis, &shard_topic(self.shard), &error.to_string());
-        self.clock.sleep(*wait).await;
-        *wait = (*wait * 2).min(BACKOFF.1);
+        self.clock.sleep(backoff.next()).await;
     }
 
     async fn publish(&self, messages: Vec<Message>) {

@@ -25,6 +25,7 @@ use super::files::{Files, Place, Snapshot};
 use super::own::Deed;
 use super::tracker::{Due, Settled, Tracker};
 use super::{Directory, misnamed};
+use crate::threads::joined;
 
 /// How often the directory is looked at without a notice.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -84,11 +85,7 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         nudge(&self.wake);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("Plugin watcher ended with a panic");
-        }
+        self.thread.take().map(joined);
     }
 }
 

@@ -5,7 +5,8 @@
 //! once with the reason of the last attempt, so that many callers do not queue for a dead server.
 //!
 //! Not the crate's connection manager: that one keeps a failed login for ever and a half-open
-//! connection until the system notices. Invariant: a call ends within three times the limit: it waits for an attempt, makes one, is answered.
+//! connection until the system notices. Invariant: a call ends within three times the limit: it waits for an attempt,
+//! makes one, is answered.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::super::error::StoreError;
+use crate::backoff::Backoff;
 
 /// The first and the longest wait between two attempts to connect.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// A connection that comes back.
 pub(super) struct Link {
@@ -36,7 +38,7 @@ struct State {
     generation: u64,
     /// The last attempt, if it failed: why, and until when there is no other one.
     failed: Option<(RedisError, Instant)>,
-    wait: Duration,
+    backoff: Backoff,
 }
 
 impl fmt::Debug for Link {
@@ -50,7 +52,7 @@ impl fmt::Debug for Link {
 
 impl Link {
     pub(super) fn new(client: Client, server: String, limit: Duration) -> Self {
-        let state = State { connection: None, generation: 0, failed: None, wait: BACKOFF.0 };
+        let state = State { connection: None, generation: 0, failed: None, backoff: BACKOFF };
         Self { client, server, limit, state: Mutex::new(state) }
     }
 
@@ -119,13 +121,12 @@ impl Link {
             Ok(connection) => {
                 state.generation += 1;
                 state.failed = None;
-                state.wait = BACKOFF.0;
+                state.backoff = BACKOFF;
                 state.connection = Some(connection.clone());
                 Ok((connection, state.generation))
             }
             Err(error) => {
-                state.failed = Some((error.clone(), Instant::now() + state.wait));
-                state.wait = (state.wait * 2).min(BACKOFF.1);
+                state.failed = Some((error.clone(), Instant::now() + state.backoff.next()));
                 Err(error)
             }
         }

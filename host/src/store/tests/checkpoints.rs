@@ -20,7 +20,7 @@ promises!(
 );
 
 async fn claimed(store: &Store) -> Owner {
-    store.claim("shard-3", 7).await.unwrap()
+    store.claim(3, 7).await.unwrap()
 }
 
 async fn a_committed_checkpoint_is_read_back_with_its_pages_in_order(store: &Store) {
@@ -148,7 +148,7 @@ async fn a_commit_may_be_made_twice(store: &Store) {
 
 async fn heads_of_two_plugins_and_shards_are_apart(store: &Store) {
     let owner = claimed(store).await;
-    let other = store.claim("shard-30", 7).await.unwrap();
+    let other = store.claim(30, 7).await.unwrap();
     checkpoint(store, owner, 1, &[b"a"]).await.unwrap();
     let mut vwap = commit(owner, &[(1, 1)]);
     vwap.plugin = "vwap".into();

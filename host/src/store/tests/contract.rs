@@ -22,7 +22,7 @@ promises!(
 );
 
 async fn claimed(store: &Store) -> Owner {
-    store.claim("shard-3", 7).await.unwrap()
+    store.claim(3, 7).await.unwrap()
 }
 
 async fn a_written_chunk_is_read_back(store: &Store) {
@@ -67,7 +67,7 @@ async fn a_shard_without_an_owner_takes_nothing(store: &Store) {
 
 async fn a_claim_raises_the_epoch_and_fences_the_former_owner(store: &Store) {
     let former = claimed(store).await;
-    let latter = store.claim("shard-3", u128::MAX).await.unwrap();
+    let latter = store.claim(3, u128::MAX).await.unwrap();
     assert_eq!(latter, Owner { epoch: former.epoch + 1, id: u128::MAX });
     let error = store.write(&chunk(former, &[("a", 5, "{}")])).await.unwrap_err();
     assert_eq!(error.action(), Action::Fenced(Some(latter)));
@@ -78,18 +78,18 @@ async fn a_claim_raises_the_epoch_and_fences_the_former_owner(store: &Store) {
 
 async fn a_scope_is_not_claimed_again_where_another_has_it_by_now(store: &Store) {
     let own = claimed(store).await;
-    assert_eq!(store.reclaim("shard-3", own).await.unwrap(), Owner { epoch: own.epoch + 1, ..own });
-    let other = store.claim("shard-3", 8).await.unwrap();
-    let refused = store.reclaim("shard-3", own).await.unwrap_err();
+    assert_eq!(store.reclaim(3, own).await.unwrap(), Owner { epoch: own.epoch + 1, ..own });
+    let other = store.claim(3, 8).await.unwrap();
+    let refused = store.reclaim(3, own).await.unwrap_err();
     assert_eq!(refused.action(), Action::Fenced(Some(other)));
     // One of an older epoch is what the store has gone back to.
     let ahead = Owner { epoch: other.epoch + 1, ..own };
-    assert_eq!(store.reclaim("shard-3", ahead).await.unwrap().id, own.id);
+    assert_eq!(store.reclaim(3, ahead).await.unwrap().id, own.id);
 }
 
 async fn scopes_are_owned_apart(store: &Store) {
     let owner = claimed(store).await;
-    let other = store.claim("shard-30", 8).await.unwrap();
+    let other = store.claim(30, 8).await.unwrap();
     assert_eq!((owner.epoch, other.epoch), (1, 1));
     store.write(&chunk(owner, &[("a", 5, "{}")])).await.unwrap();
 }

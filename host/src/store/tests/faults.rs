@@ -45,7 +45,7 @@ async fn a_store_is_made_while_the_server_is_away() {
 async fn a_killed_server_is_found_again_and_its_loss_is_noticed() {
     let mut server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let rows = chunk(owner, &[("a", 5, r#"{"w":1}"#)]);
     store.write(&rows).await.unwrap();
     server.kill();
@@ -54,7 +54,7 @@ async fn a_killed_server_is_found_again_and_its_loss_is_noticed() {
     server.run();
     let lost = until_not_retry(|| store.write(&rows)).await;
     assert_eq!(lost.unwrap_err().action(), Action::Fenced(None));
-    let owner = until_not_retry(|| store.claim("shard-3", 7)).await.unwrap();
+    let owner = until_not_retry(|| store.claim(3, 7)).await.unwrap();
     assert_eq!(owner.epoch, 2);
     store.write(&chunk(owner, &[("a", 5, r#"{"w":2}"#)])).await.unwrap();
     assert_eq!(value(&store, "a").await.as_deref(), Some(r#"{"w":2}"#));
@@ -65,7 +65,7 @@ async fn a_frozen_server_costs_a_call_no_more_than_its_limit() {
     let server = Server::start();
     server.wait();
     let store = Store::redis(&with_limit(&server, Duration::from_millis(300))).unwrap();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     server.signal("STOP");
     let began = Instant::now();
     let old = chunk(owner, &[("a", 5, r#"{"w":"old"}"#)]);
@@ -109,7 +109,7 @@ async fn a_connection_cut_within_a_commit_leaves_it_whole_or_absent() {
     let mut config = with_limit(&server, Duration::from_secs(5));
     config.url = format!("redis://127.0.0.1:{}/0", relay.port);
     let (store, reader) = (Store::redis(&config).unwrap(), server.store());
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let new = [vec![1; 3_000], vec![2; 3_000]];
     let mut absent = 0;
     // The first one also sends the script; it is not cut.
@@ -141,7 +141,7 @@ async fn a_commit_that_a_frozen_server_takes_late_is_no_older_than_what_came_aft
     let server = Server::start();
     server.wait();
     let store = Store::redis(&with_limit(&server, Duration::from_millis(300))).unwrap();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
     server.signal("STOP");
     let error = checkpoint(&store, owner, 1, &[b"late"]).await.unwrap_err();
@@ -203,7 +203,7 @@ async fn an_encrypted_connection_is_checked_against_the_given_certificates() {
     config.url = format!("rediss://127.0.0.1:{tls_port}/0");
     config.tls_ca = Some(cert);
     let store = Store::redis(&config).unwrap();
-    store.claim("shard-3", 7).await.unwrap();
+    store.claim(3, 7).await.unwrap();
     // The system's certificates know nothing of this one.
     config.tls_ca = None;
     let strict = Store::redis(&config).unwrap();

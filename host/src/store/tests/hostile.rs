@@ -79,7 +79,7 @@ async fn use_all(store: &Store, owner: Owner) {
     for record in store.plugins().await.unwrap_or_default().into_values() {
         drop(store.component("any", &record.current).await);
     }
-    let claimed = store.claim("shard-3", 7).await.unwrap_or(owner);
+    let claimed = store.claim(3, 7).await.unwrap_or(owner);
     drop(store.write(&chunk(claimed, &[("a", 5, "{}")])).await);
     drop(store.stage(&page(claimed, 1, 0, b"a")).await);
     drop(store.commit(&commit(claimed, &[(1, 1)])).await);
@@ -121,7 +121,7 @@ fn whatever_redis_holds_is_a_value_or_an_error() {
     tried.unwrap();
     let () = server.raw().flushall().unwrap();
     runtime.block_on(async {
-        let owner = store.claim("shard-3", 7).await.unwrap();
+        let owner = store.claim(3, 7).await.unwrap();
         store.write(&chunk(owner, &[("a", 5, "{}")])).await.unwrap();
     });
 }

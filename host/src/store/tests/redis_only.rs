@@ -14,7 +14,7 @@ use crate::store::{Action, LayoutRecord, Lease, Owner, Part, Store, StoreError};
 async fn keys_have_their_names_and_their_time_to_live() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 0xabc).await.unwrap();
+    let owner = store.claim(3, 0xabc).await.unwrap();
     let mut rows = chunk(owner, &[("a", 5, r#"{"w":1}"#)]);
     store.write(&rows).await.unwrap();
     let mut raw = server.raw();
@@ -47,7 +47,7 @@ async fn keys_have_their_names_and_their_time_to_live() {
 async fn staged_pages_go_by_themselves_and_committed_ones_stay() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let mut raw = server.raw();
     let mut left_ms = |key: &str| -> i64 { raw.pttl(format!("aggregator:{{shard-3}}:{key}")).unwrap() };
     for index in 0..2 {
@@ -119,7 +119,7 @@ async fn a_host_that_speaks_otherwise_hides_no_other() {
 async fn a_list_of_another_type_is_left_out_and_named() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let mut raw = server.raw();
     let () = raw.set("tokens:active", "planted").unwrap();
     let () = raw.rpush("token:a:aggregates", "planted").unwrap();
@@ -137,7 +137,7 @@ async fn a_list_of_another_type_is_left_out_and_named() {
 async fn a_checkpoint_key_of_another_type_is_no_checkpoint_and_the_next_one_takes_its_place() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
     let mut raw = server.raw();
     let heads: Vec<String> = redis::cmd("KEYS").arg("aggregator:*head*").query(&mut raw).unwrap();
@@ -154,7 +154,7 @@ async fn a_checkpoint_key_of_another_type_is_no_checkpoint_and_the_next_one_take
 async fn a_full_server_takes_nothing_and_says_so() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let set = |bytes: &str| {
         let mut raw = server.raw();
         redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).query::<()>(&mut raw).unwrap();
@@ -173,7 +173,7 @@ async fn a_full_server_takes_nothing_and_says_so() {
 async fn a_replica_takes_nothing_and_says_so() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let mut raw = server.raw();
     let () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query(&mut raw).unwrap();
     let rows = chunk(owner, &[("a", 5, "{}")]);
@@ -188,7 +188,7 @@ async fn a_replica_takes_nothing_and_says_so() {
 async fn a_forbidden_command_is_named_before_anything_is_written() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let rules = |rule: &str| {
         let mut raw = server.raw();
         redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).query::<()>(&mut raw).unwrap();
@@ -214,7 +214,7 @@ async fn a_forbidden_command_is_named_before_anything_is_written() {
 async fn a_checkpoint_without_permission_is_refused_before_anything_is_written() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
     store.stage(&page(owner, 2, 0, b"b")).await.unwrap();
     let rules = |rule: &str| {
@@ -241,7 +241,7 @@ async fn a_checkpoint_without_permission_is_refused_before_anything_is_written()
 async fn a_full_server_takes_no_part_of_a_commit() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
     let set = |bytes: &str| {
         let mut raw = server.raw();
@@ -261,7 +261,7 @@ async fn a_full_server_takes_no_part_of_a_commit() {
 async fn scripts_that_the_server_lost_are_sent_again() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     for _ in 0..2 {
         store.write(&chunk(owner, &[("a", 5, "{}")])).await.unwrap();
         let () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.raw()).unwrap();
@@ -272,7 +272,7 @@ async fn scripts_that_the_server_lost_are_sent_again() {
 async fn a_try_that_arrives_after_a_later_one_changes_nothing() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     store.write(&chunk(owner, &[("a", 5, r#"{"w":1}"#)])).await.unwrap();
     // As if a later try had been taken.
     let () = server.raw().set("aggregator:{shard-3}:written", 1_000).unwrap();
@@ -285,8 +285,8 @@ async fn a_try_that_arrives_after_a_later_one_changes_nothing() {
 async fn a_forgetful_server_is_told_from_another_owner() {
     let server = Server::start();
     let store = server.store();
-    let former = store.claim("shard-3", 7).await.unwrap();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let former = store.claim(3, 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     let rows = chunk(owner, &[("a", 5, "{}")]);
     let mut raw = server.raw();
     // An older state came back, then none at all.
@@ -294,7 +294,7 @@ async fn a_forgetful_server_is_told_from_another_owner() {
     assert_eq!(store.write(&rows).await.unwrap_err().action(), Action::Fenced(None));
     let () = redis::cmd("FLUSHALL").query(&mut raw).unwrap();
     assert_eq!(store.write(&rows).await.unwrap_err().action(), Action::Fenced(None));
-    let again = store.claim("shard-3", 7).await.unwrap();
+    let again = store.claim(3, 7).await.unwrap();
     assert_eq!(again, Owner { epoch: 3, id: 7 });
     store.write(&chunk(again, &[("a", 5, "{}")])).await.unwrap();
 }
@@ -313,5 +313,5 @@ async fn a_unix_socket_works_by_its_address() {
     let mut config = server.config();
     config.url = format!("unix://{}", server.path("socket").display());
     let store = Store::redis(&config).unwrap();
-    store.claim("shard-3", 7).await.unwrap();
+    store.claim(3, 7).await.unwrap();
 }

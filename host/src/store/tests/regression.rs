@@ -37,7 +37,7 @@ fn contents(server: &Server) -> Vec<(String, Vec<u8>)> {
 async fn a_server_that_went_back_takes_nothing_until_the_next_claim() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
     store.write(&chunk(owner, &[("a", 5, r#"{"w":1}"#)])).await.unwrap();
     let mut raw = server.raw();
@@ -57,7 +57,7 @@ async fn a_server_that_went_back_takes_nothing_until_the_next_claim() {
         assert_eq!(contents(&server), before);
         assert_eq!(store.forgotten(&[2, 3, 4]).await.unwrap(), [3]);
     }
-    let again = store.claim("shard-3", 7).await.unwrap();
+    let again = store.claim(3, 7).await.unwrap();
     assert_eq!(store.forgotten(&[3]).await.unwrap(), [0_u32; 0]);
     store.write(&chunk(again, &[("a", 5, r#"{"w":2}"#)])).await.unwrap();
     checkpoint(&store, again, 1, &[b"b"]).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_server_that_went_back_takes_nothing_until_the_next_claim() {
 async fn a_restored_dump_is_noticed() {
     let mut server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
     let () = redis::cmd("SAVE").query(&mut server.raw()).unwrap();
     store.write(&chunk(owner, &[("a", 5, r#"{"w":1}"#)])).await.unwrap();
@@ -90,8 +90,8 @@ async fn a_restored_dump_is_noticed() {
 async fn a_wiped_server_is_noticed_without_a_write() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
-    store.claim("shard-4", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
+    store.claim(4, 7).await.unwrap();
     let () = redis::cmd("FLUSHALL").query(&mut server.raw()).unwrap();
     for written in all_writes(&store, owner).await {
         assert_eq!(written.unwrap_err().action(), Action::Fenced(None));
@@ -99,7 +99,7 @@ async fn a_wiped_server_is_noticed_without_a_write() {
     assert_eq!(contents(&server), []);
     // Shard 5 was never claimed here.
     assert_eq!(store.forgotten(&[3, 4, 5]).await.unwrap(), [3, 4]);
-    store.claim("shard-3", 7).await.unwrap();
+    store.claim(3, 7).await.unwrap();
     assert_eq!(store.forgotten(&[3, 4, 5]).await.unwrap(), [4]);
 }
 
@@ -107,12 +107,12 @@ async fn a_wiped_server_is_noticed_without_a_write() {
 async fn a_shard_that_another_process_took_over_is_not_forgotten() {
     let server = Server::start();
     let (store, other) = (server.store(), server.store());
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     for _ in 0..5 {
         store.write(&chunk(owner, &[("a", 5, "{}")])).await.unwrap();
     }
     // The other one's numbers begin again at 1.
-    let latter = other.claim("shard-3", 8).await.unwrap();
+    let latter = other.claim(3, 8).await.unwrap();
     assert_eq!(store.forgotten(&[3]).await.unwrap(), [0_u32; 0]);
     for written in all_writes(&store, owner).await {
         assert_eq!(written.unwrap_err().action(), Action::Fenced(Some(latter)));
@@ -127,7 +127,7 @@ async fn a_shard_that_another_process_took_over_is_not_forgotten() {
 async fn a_write_that_was_taken_without_an_answer_is_no_regression() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     store.write(&chunk(owner, &[("a", 5, r#"{"w":1}"#)])).await.unwrap();
     let () = server.raw().incr(WRITTEN, 1).unwrap();
     assert_eq!(store.forgotten(&[3]).await.unwrap(), [0_u32; 0]);
@@ -141,7 +141,7 @@ async fn a_write_that_was_taken_without_an_answer_is_no_regression() {
 async fn a_late_checkpoint_write_changes_nothing() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a"]).await.unwrap();
     // As if a later try had been taken.
     let () = server.raw().set(WRITTEN, 1_000).unwrap();
@@ -158,7 +158,7 @@ async fn a_late_checkpoint_write_changes_nothing() {
 async fn a_page_that_the_server_evicted_stops_the_commit() {
     let server = Server::start();
     let store = server.store();
-    let owner = store.claim("shard-3", 7).await.unwrap();
+    let owner = store.claim(3, 7).await.unwrap();
     checkpoint(&store, owner, 1, &[b"a", b"b"]).await.unwrap();
     let () = server.raw().del("aggregator:{shard-3}:page:sliding-window:1:0").unwrap();
     let before = contents(&server);

@@ -16,7 +16,7 @@ promises!(
 );
 
 async fn claimed(store: &Store) -> Owner {
-    store.claim("shard-3", 7).await.unwrap()
+    store.claim(3, 7).await.unwrap()
 }
 
 fn removal(owner: Owner, tokens: &[&str], only_list: bool) -> Removal {
