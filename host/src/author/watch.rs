@@ -83,11 +83,12 @@ impl Watch {
         }
     }
 
-    /// What a build depends on.
+    /// What a build depends on, as events name it: by absolute paths.
     fn sources(&self) -> Result<Vec<PathBuf>, Failure> {
         let named = Manifest::read(&self.directory)?.map(|manifest| manifest.sources);
         let sources = named.unwrap_or_else(|| ["src", "Cargo.toml"].map(PathBuf::from).to_vec());
-        Ok(sources.iter().map(|source| self.directory.join(source)).collect())
+        let absolute = |source| std::path::absolute(self.directory.join(source)).map_err(Failure::internal);
+        sources.iter().map(absolute).collect()
     }
 
     /// What marks a change of a source, for as long as it lives.

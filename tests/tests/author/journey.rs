@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use aggregator_tests::host::{Host, READY_LIMIT};
 use aggregator_tests::plugins_dir::PluginsDir;
@@ -37,6 +38,14 @@ fn swaps(port: u16, name: &str) -> f64 {
     metrics::value(&page, &series).unwrap_or(0.0)
 }
 
+/// Waits until the metric's results have a field.
+fn wait_field(port: u16, field: &str) {
+    wait::until_true(&format!("results with {field}"), READY_LIMIT, || {
+        results(port, "my-metric").is_some_and(|row| row["1hour"][field].is_u64())
+    })
+    .unwrap();
+}
+
 #[test]
 fn a_new_metric_is_made_tested_built_and_swapped_into_a_running_service() {
     let desk = Desk::new();
@@ -57,16 +66,19 @@ fn a_new_metric_is_made_tested_built_and_swapped_into_a_running_service() {
     let row = wait::until("the metric's first results", READY_LIMIT, || results(port, "my-metric")).unwrap();
     assert!(row["1hour"]["trades"].is_u64() && row["1hour"]["largest_usd"].as_f64() > Some(0.0), "{row}");
 
-    // The next version has another field; the state is carried over, and the results have it at once.
+    // Each next version has another field; the state is carried over, and the results have it at once.
     desk.edit("my-metric", "integer(\"trades\")", "integer(\"large_trades\")");
     let into = plugins.path().display().to_string();
-    let watched = desk.run("my-metric", &["watch", "--into", &into, "--builds", "1"]).fine();
-    assert!(watched.contains("my-metric.wasm: "), "{watched}");
-    wait::until_true("the next version's results", READY_LIMIT, || {
-        results(port, "my-metric").is_some_and(|row| row["1hour"]["large_trades"].is_u64())
-    })
-    .unwrap();
-    wait::until_true("both swaps to be counted", READY_LIMIT, || swaps(port, "my-metric") == 2.0).unwrap();
+    thread::scope(|scope| {
+        let watching =
+            scope.spawn(|| desk.run("my-metric", &["watch", "--into", &into, "--builds", "2"]).fine());
+        wait_field(port, "large_trades");
+        desk.edit("my-metric", "integer(\"large_trades\")", "integer(\"number\")");
+        wait_field(port, "number");
+        let watched = watching.join().unwrap();
+        assert_eq!(watched.matches("my-metric.wasm: ").count(), 2, "{watched}");
+    });
+    wait::until_true("all swaps to be counted", READY_LIMIT, || swaps(port, "my-metric") == 3.0).unwrap();
     assert!(folder.join("trades.golden.json").exists());
     demo.stop(READY_LIMIT).unwrap();
 }
