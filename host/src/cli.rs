@@ -198,12 +198,15 @@ fn check(connect: bool) -> Result<(), AppError> {
     if let Some(trouble) = loader.cache_trouble() {
         say(&format!("warning: {trouble}"))?;
     }
+    let plugins = check_plugins(loader, &config);
     // Certificates that cannot be read stop a start, too.
-    let mut results = vec![check_plugins(loader, &config), open_store(&config).map(drop)];
+    let store = open_store(&config);
+    let mut connections = Vec::new();
     if connect {
-        results.extend([check_kafka(&config), check_redis(&config)]);
+        connections.push(check_kafka(&config));
+        connections.extend(store.as_ref().ok().map(|store| check_redis(store, &config)));
     }
-    let mut wrong = results.into_iter().filter_map(Result::err);
+    let mut wrong = [plugins, store.map(drop)].into_iter().chain(connections).filter_map(Result::err);
     let Some(first) = wrong.next() else { return Ok(()) };
     wrong.for_each(|error| say_error(&error));
     Err(first)
@@ -229,9 +232,7 @@ fn check_kafka(config: &Config) -> Result<(), AppError> {
     say(&format!("kafka: ok, topic {} has {partitions} partitions", config.kafka.topic))
 }
 
-fn check_redis(config: &Config) -> Result<(), AppError> {
-    // What cannot be opened has been told.
-    let Ok(store) = open_store(config) else { return Ok(()) };
+fn check_redis(store: &Store, config: &Config) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

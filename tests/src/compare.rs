@@ -4,8 +4,7 @@
 //! invariant: an empty list of differences means that every key, window, field and member was looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use redis::Commands as _;
@@ -13,7 +12,7 @@ use redis::Commands as _;
 use crate::decimal;
 use crate::oracle::{self, Oracle, Values};
 use crate::results::{self, Cell, Encoding, Row};
-use crate::time;
+use crate::{time, wait};
 
 /// The result key of the default plugin.
 pub const AGGREGATES: &str = "aggregates";
@@ -94,25 +93,25 @@ pub fn wait_exact(
     token: &str,
     limit: Duration,
 ) -> Result<Vec<String>> {
-    let until = Instant::now() + limit;
-    loop {
-        let row = results::read(connection, token, AGGREGATES, Encoding::Json)?;
-        let differences = row.map_or_else(
-            || vec![format!("{token} has no row")],
-            |row| {
-                let window = oracle.windows().first().map_or("", |window| window.name.as_str());
-                let told = row.cell(window, "last_update").and_then(Cell::text).unwrap_or_default();
-                match time::parse_ms(told) {
-                    Ok(clock_ms) => row_differences(oracle, &oracle.values(token, clock_ms), None, &row),
-                    Err(error) => vec![format!("{token} was written at {told:?}: {error}")],
-                }
-            },
-        );
-        if differences.is_empty() || Instant::now() >= until {
-            return Ok(differences);
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    let mut last = Ok(Vec::new());
+    // Out of time: what was found last says why.
+    wait::until_true("an exact row", limit, || {
+        last = live_differences(connection, oracle, token);
+        last.as_ref().map_or(true, Vec::is_empty)
+    })
+    .ok();
+    last
+}
+
+/// Where one token's row is not what it must be at the time that it tells.
+fn live_differences(connection: &mut redis::Connection, oracle: &Oracle, token: &str) -> Result<Vec<String>> {
+    let Some(row) = results::read(connection, token, AGGREGATES, Encoding::Json)? else {
+        return Ok(vec![format!("{token} has no row")]);
+    };
+    let window = oracle.windows().first().map_or("", |window| window.name.as_str());
+    let told = row.cell(window, "last_update").and_then(Cell::text).unwrap_or_default();
+    let clock_ms = time::parse_ms(told)?;
+    Ok(row_differences(oracle, &oracle.values(token, clock_ms), None, &row))
 }
 
 /// Compares one token's row with what it must be; `last_update` is not compared where none is given.

@@ -109,6 +109,7 @@ fn needed_by(manifest: &Manifest) -> Vec<Finding> {
     findings
 }
 
+/// Whether a program of the manifest is there.
 fn program(name: &str) -> Finding {
     // Not every program knows the question; it is there all the same.
     let found = match Command::new(name).arg("--version").stdin(Stdio::null()).output() {

@@ -19,6 +19,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::Stream;
+use super::assign_anew;
 use super::client;
 use super::context::{Context, positions, serve};
 use super::native::{OTHER_TOPIC, PartitionQueue};
@@ -220,15 +221,6 @@ impl CatchUpReader {
         consumer.incremental_assign(&list)
     }
 
-    /// Has a partition that is read fetched from an offset again.
-    fn fetch_from(&mut self, id: i32, next: i64) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.config.topic, id, Offset::Offset(next))?;
-        let consumer = self.consumer()?;
-        consumer.incremental_unassign(&list)?;
-        consumer.incremental_assign(&list)
-    }
-
     /// Ends the reading of a partition, if it is read.
     fn end(&mut self, id: i32) -> KafkaResult<()> {
         if self.runs.remove(&id).is_none() {
@@ -268,7 +260,7 @@ impl CatchUpReader {
             }
         }
         for (id, next) in skipped {
-            if let Err(error) = self.fetch_from(id, next) {
+            if let Err(error) = assign_anew(consumer, &self.config.topic, id, next) {
                 tracing::warn!(partition = id, next, %error, "Partition cannot be read again");
             }
         }

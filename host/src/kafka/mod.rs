@@ -26,7 +26,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
 
 pub use check::connect;
 pub use dead_letter::DeadLetterTopic;
@@ -213,4 +215,13 @@ fn start_rules(config: &Config, kafka: &Kafka, shared: &Arc<Shared>) -> StartRul
             shared.clock.now_ms().saturating_sub(horizon.length_ms + max_future_ms)
         }),
     }
+}
+
+/// Has a partition fetched from another offset. The client has stopped fetching it, and seeks only what it fetches; so
+/// it is given back and taken again, which the group does not see.
+fn assign_anew(consumer: &BaseConsumer<Context>, topic: &str, partition: i32, next: i64) -> KafkaResult<()> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(next))?;
+    consumer.incremental_unassign(&list)?;
+    consumer.incremental_assign(&list)
 }

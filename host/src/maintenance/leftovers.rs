@@ -18,7 +18,7 @@ use super::Work;
 use crate::metrics::Leftover;
 use crate::pipeline::ground::checkpoint_name;
 use crate::pipeline::upkeep::Upkeep;
-use crate::store::{CheckpointPiece, Found, REMOVED_AT_ONCE, StoreError};
+use crate::store::{CheckpointPiece, Found, REMOVED_AT_ONCE, StoreError, removed_at_once};
 
 /// How many steps over the active list, and over all keys, a round takes.
 const STEPS: usize = 100;
@@ -114,7 +114,7 @@ impl Work {
 
     fn remove_unheld(&self, shard: u32, mut tokens: Vec<String>, own: bool) {
         while !tokens.is_empty() {
-            let some = tokens.split_off(tokens.len().saturating_sub(REMOVED_AT_ONCE));
+            let some = removed_at_once(&mut tokens);
             let removed = self.ask(shard, |reply| Upkeep::Unheld { tokens: some, own, reply });
             if own {
                 let removed = removed.unwrap_or(0);

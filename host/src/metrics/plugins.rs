@@ -12,7 +12,7 @@ use prometheus::{Gauge, IntCounter};
 
 use crate::plugin::contract::{Description, Fold, Table};
 
-/// What one plugin declares, by the names that are shown.
+/// What one plugin declares, by its own names.
 #[derive(Debug, Default)]
 struct Numbers {
     gauges: BTreeMap<String, Gauged>,
@@ -65,7 +65,8 @@ impl PluginNumbers {
     /// Everything as metric families, but those whose names are taken.
     pub fn gather(&self, taken: &[MetricFamily]) -> Vec<MetricFamily> {
         let mut names: BTreeSet<String> = taken.iter().map(|family| family.name().to_owned()).collect();
-        let mut families = self.with(|all| all.values().flat_map(Numbers::gather).collect::<Vec<_>>());
+        let mut families = self
+            .with(|all| all.iter().flat_map(|(plugin, numbers)| numbers.gather(plugin)).collect::<Vec<_>>());
         families.retain(|family| names.insert(family.name().to_owned()));
         families
     }
@@ -73,28 +74,36 @@ impl PluginNumbers {
 
 impl Numbers {
     fn add(&mut self, description: &Description, shard: u32, table: &Table) {
-        let prefix = format!("aggregator_plugin_{}", description.name.replace('-', "_"));
-        self.drop_shard(shard);
         for (gauge, value) in description.gauges.iter().zip(&table.gauges) {
             let new = || Gauged { help: help(&gauge.help), fold: gauge.fold, shards: BTreeMap::new() };
-            let gauged = self.gauges.entry(format!("{prefix}_{}", gauge.name)).or_insert_with(new);
+            let gauged = self.gauges.entry(gauge.name.clone()).or_insert_with(new);
             gauged.shards.insert(shard, *value);
         }
         for (counter, delta) in description.counters.iter().zip(&table.counters) {
             let new = || Counted { help: help(&counter.help), sum: 0 };
-            let counted = self.counters.entry(format!("{prefix}_{}_total", counter.name)).or_insert_with(new);
+            let counted = self.counters.entry(counter.name.clone()).or_insert_with(new);
             counted.sum = counted.sum.saturating_add(*delta);
         }
+        // The shard may have had another version, which declared others.
+        let declared = |name: &str| description.gauges.iter().any(|gauge| gauge.name == name);
+        self.drop_gauges(shard, |name| !declared(name));
     }
 
     fn drop_shard(&mut self, shard: u32) {
-        self.gauges.retain(|_, gauged| {
-            gauged.shards.remove(&shard);
+        self.drop_gauges(shard, |_| true);
+    }
+
+    fn drop_gauges(&mut self, shard: u32, goes: impl Fn(&str) -> bool) {
+        self.gauges.retain(|name, gauged| {
+            if goes(name) {
+                gauged.shards.remove(&shard);
+            }
             !gauged.shards.is_empty()
         });
     }
 
-    fn gather(&self) -> Vec<MetricFamily> {
+    fn gather(&self, plugin: &str) -> Vec<MetricFamily> {
+        let prefix = format!("aggregator_plugin_{}", plugin.replace('-', "_"));
         let mut families = Vec::new();
         for (name, gauged) in &self.gauges {
             let values = gauged.shards.values().copied();
@@ -102,13 +111,13 @@ impl Numbers {
                 Fold::Sum => values.sum(),
                 Fold::Max => values.fold(f64::NEG_INFINITY, f64::max),
             };
-            if let Ok(gauge) = Gauge::new(name, &gauged.help) {
+            if let Ok(gauge) = Gauge::new(format!("{prefix}_{name}"), &gauged.help) {
                 gauge.set(folded);
                 families.extend(gauge.collect());
             }
         }
         for (name, counted) in &self.counters {
-            if let Ok(counter) = IntCounter::new(name, &counted.help) {
+            if let Ok(counter) = IntCounter::new(format!("{prefix}_{name}_total"), &counted.help) {
                 counter.inc_by(counted.sum);
                 families.extend(counter.collect());
             }

@@ -289,12 +289,10 @@ pub(super) fn chunk(
 /// For each partition the smallest offset up to which all visible cells have handed their rows over; none
 /// where one has handed over nothing. Suspended cells hold nobody back, nor does one that failed, while others go on.
 fn smallest_vector(cells: &[Cell]) -> Vec<(i32, i64)> {
-    let active = |cell: &&Cell| cell.is_active() && cell.sight != Sight::Hidden;
+    let shown = |cell: &&Cell| cell.sight != Sight::Hidden;
+    let active = |cell: &&Cell| shown(cell) && cell.is_active();
     let any_active = cells.iter().any(|cell| active(&cell));
-    let awaited = |cell: &Cell| {
-        !cell.is_active() && cell.sight != Sight::Hidden && cell.recovery.suspended_by().is_none()
-    };
-    if !any_active && cells.iter().any(awaited) {
+    if !any_active && cells.iter().filter(shown).any(|cell| cell.recovery.suspended_by().is_none()) {
         // What a failed one had not handed over comes after it is put back.
         return Vec::new();
     }

@@ -40,7 +40,7 @@ pub use self::owner::Owner;
 pub use self::plugins::{CHUNK_BYTES, PluginRecord, PluginVersion, Switched};
 pub use self::redis::RedisStore;
 pub use self::service::{LayoutRecord, Lease, Towards};
-pub use self::upkeep::{CheckpointPiece, Found, REMOVED_AT_ONCE, Removal, Sweep};
+pub use self::upkeep::{CheckpointPiece, Found, REMOVED_AT_ONCE, Removal, Sweep, removed_at_once};
 use crate::config;
 
 /// A store of results.

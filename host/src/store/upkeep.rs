@@ -12,6 +12,11 @@ use super::owner::Owner;
 /// The most tokens, or keys, that one removal names.
 pub const REMOVED_AT_ONCE: usize = 256;
 
+/// Takes as many as one removal may name.
+pub fn removed_at_once<T>(all: &mut Vec<T>) -> Vec<T> {
+    all.split_off(all.len().saturating_sub(REMOVED_AT_ONCE))
+}
+
 /// Tokens whose results go, and that leave the active list.
 #[derive(Debug, Clone)]
 pub struct Removal {

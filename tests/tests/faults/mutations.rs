@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aggregator_tests::broker;
-use aggregator_tests::compare::{self};
+use aggregator_tests::compare;
 use aggregator_tests::host::Host;
 use aggregator_tests::metrics;
 use aggregator_tests::oracle::Oracle;

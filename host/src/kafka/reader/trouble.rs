@@ -5,14 +5,12 @@
 
 use std::time::Instant;
 
-use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{Ending, GROWTH_EVERY, REVOKE_WITHIN, Reader, TOPIC, UNANSWERED_EVERY, Unanswered};
 use crate::config::ClockMode;
 use crate::health::Part;
+use crate::kafka::assign_anew;
 use crate::kafka::native::OTHER_TOPIC;
 use crate::kafka::offsets::{Question, Span};
 use crate::kafka::partition::Failure;
@@ -67,7 +65,7 @@ impl Reader {
 
     /// Has a partition fetched from an offset again.
     pub(super) fn fetch_from(&self, partition: i32, next: i64) {
-        if let Err(error) = self.assign_anew(partition, next) {
+        if let Err(error) = assign_anew(&self.consumer, &self.config.topic, partition, next) {
             self.fail(&format!("partition {partition} at {next}: {error}"));
         }
     }
@@ -119,15 +117,6 @@ impl Reader {
         }
     }
 
-    /// Has a partition fetched from another offset. The client has stopped fetching it, and seeks only what
-    /// it fetches; so it is given back and taken again, which the group does not see.
-    fn assign_anew(&self, partition: i32, next: i64) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.config.topic, partition, Offset::Offset(next))?;
-        self.consumer.incremental_unassign(&list)?;
-        self.consumer.incremental_assign(&list)
-    }
-
     /// Notes that a partition can be read again.
     pub(super) fn recovered(&mut self, partition: i32) {
         if self.failing.remove(&partition).is_some() {
@@ -141,8 +130,7 @@ impl Reader {
     pub(super) fn report_loss(&self, partition: i32, start: &Start) {
         self.report_gap(partition, start.gap, start.begin.next);
         if start.cut > 0 {
-            self.intake.lost(partition);
-            self.intake.shared().metrics.offset_gap(partition, start.cut);
+            self.count_lost(partition, start.cut);
             tracing::warn!(
                 partition,
                 records = start.cut,
@@ -152,10 +140,15 @@ impl Reader {
         }
     }
 
+    /// Counts records that nobody can read any more, of tokens that lack them from now on.
+    fn count_lost(&self, partition: i32, records: i64) {
+        self.intake.lost(partition);
+        self.intake.shared().metrics.offset_gap(partition, records);
+    }
+
     fn report_gap(&self, partition: i32, gap: i64, next: i64) {
         if gap > 0 {
-            self.intake.lost(partition);
-            self.intake.shared().metrics.offset_gap(partition, gap);
+            self.count_lost(partition, gap);
             tracing::warn!(partition, records = gap, next, "Records were deleted before they were read");
         }
     }

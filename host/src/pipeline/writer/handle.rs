@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::super::shard::Shard;
 use super::{News, Outgoing};
 use crate::results::LEADING_KEY;
-use crate::store::{CheckpointPiece, Chunk, Owner, REMOVED_AT_ONCE, Removal, Sweep};
+use crate::store::{CheckpointPiece, Chunk, Owner, Removal, Sweep, removed_at_once};
 
 /// The worker's end of a shard's writer.
 pub(in super::super) struct WriterHandle {
@@ -70,17 +70,14 @@ impl WriterHandle {
     pub(in super::super) fn pay_removals(&self, shard: &Shard) {
         let mut state = self.state.borrow_mut();
         while !state.evicted.is_empty() && self.has_room() {
-            let some = state.evicted.len().saturating_sub(REMOVED_AT_ONCE);
-            let tokens = shard.still_gone(state.evicted.split_off(some));
+            let tokens = shard.still_gone(removed_at_once(&mut state.evicted));
             if !tokens.is_empty() {
                 self.remove(shard, tokens, false);
             }
         }
         while !state.removals.is_empty() && self.has_room() {
-            let some = state.removals.len().saturating_sub(REMOVED_AT_ONCE);
-            let owed = state.removals.split_off(some);
             let mut chunk = Chunk::new(shard.id, LEADING_KEY.into(), true, 0, None);
-            chunk.forgotten = shard.still_gone(owed);
+            chunk.forgotten = shard.still_gone(removed_at_once(&mut state.removals));
             self.send(Outgoing::Rows { chunk: Box::new(chunk), messages: Vec::new() });
         }
     }
