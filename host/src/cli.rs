@@ -14,11 +14,11 @@ use std::thread;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::allocator;
 use crate::app::{App, AppError};
 use crate::author::{self, Author, Failure, Tap};
 use crate::config::{self, Config, Warning, reached_at};
 use crate::kafka::mock::MockBroker;
-use crate::maintenance::allocator;
 use crate::plugin::catalog::{self, Lineup, Running};
 use crate::plugin::{Loader, Refusal, compile};
 use crate::probe::{self, Health};

@@ -5,6 +5,7 @@
 //! down, [`store`] keeps it, [`http`] shows it. [`swap`] replaces plugins meanwhile. [`author`] is for
 //! those who write one, [`top`] for those who watch.
 
+mod allocator;
 pub mod app;
 pub mod author;
 mod backoff;

@@ -8,6 +8,7 @@ mod carry;
 mod cursor;
 mod expiries;
 mod grid;
+mod present;
 mod removed;
 mod slot;
 mod stretch;

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Work, allocator};
+use super::Work;
+use crate::allocator;
 use crate::metrics::Process;
 use crate::pipeline::upkeep::{Growth, Upkeep};
 

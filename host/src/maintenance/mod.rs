@@ -7,7 +7,6 @@
 //! much, `giving_back` what `POST /performance/gc` asks for. Not for the trade path. Invariant: nothing here
 //! is needed for results to be right.
 
-pub(crate) mod allocator;
 mod giving_back;
 mod leftovers;
 mod limit;

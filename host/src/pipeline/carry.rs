@@ -16,10 +16,10 @@ use crate::clock::WallClock;
 use crate::plugin::PluginError;
 
 /// For how long rows are drained between two batches.
-const DRAIN_FOR: Duration = Duration::from_millis(5);
+const DRAIN_FOR: Duration = Duration::from_millis(2);
 /// The most rows that are drained at once: of a state that was just imported nothing is merged yet, so that each
 /// of its first rows takes long.
-const DRAINED_ROWS: u32 = 16;
+const DRAINED_ROWS: u32 = 4;
 /// How many bytes a page has, about: as much as a worker may spend between two batches.
 const PAGE_BYTES: u32 = 64 << 10;
 /// From this round on pages grow, so that rounds end however much changes meanwhile.

@@ -83,6 +83,8 @@ pub struct Reports {
     pub carried_bytes: u64,
     /// The longest time between two batches of a shard, milliseconds.
     pub longest_pause_ms: u64,
+    /// The longest of those in which a shard changed over to the new cell.
+    pub switch_pause_ms: u64,
 }
 
 impl Trial {

@@ -49,7 +49,7 @@ pub struct Knobs {
 /// Flushed no more often than this for throughput.
 const FEW_FLUSHES: Duration = Duration::from_millis(500);
 /// Flushed at least this often for latency.
-const SOON: Duration = Duration::from_millis(5);
+const SOON: Duration = Duration::from_millis(3);
 
 /// The knobs.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ mod tests {
         );
         tuning.choose(Mode::Latency, 8);
         let latency = tuning.knobs();
-        assert_eq!(latency.flush_interval, Duration::from_millis(5));
+        assert_eq!(latency.flush_interval, Duration::from_millis(3));
         assert!(latency.batch.bytes < usual.batch.bytes && latency.batch.messages < usual.batch.messages);
         tuning.choose(Mode::Balanced, 9);
         assert_eq!((tuning.knobs(), tuning.chosen_ms()), (usual, Some(9)));

@@ -116,6 +116,7 @@ impl Ended {
             state: None,
             carried_bytes: 0,
             longest_pause_ms: 0,
+            switch_pause_ms: 0,
             phases_ms: Phases::default(),
         }
     }
@@ -272,6 +273,7 @@ impl Change {
             state: self.state(),
             carried_bytes: self.reported(|reports| reports.carried_bytes),
             longest_pause_ms: self.reported(|reports| reports.longest_pause_ms),
+            switch_pause_ms: self.reported(|reports| reports.switch_pause_ms),
             phases_ms: self.phases,
         }
     }

@@ -14,6 +14,7 @@ use super::conductor::{Work, tell};
 use super::records::NotWritten;
 use super::status::{self, Kind};
 use super::{OrderError, Told};
+use crate::allocator;
 use crate::pipeline::Intake;
 use crate::pipeline::trial::{Goal, Origin, Stage, Trial};
 use crate::plugin::catalog::{Running, result_keys};
@@ -381,6 +382,8 @@ impl Work {
         if let Some(waiting) = waiting {
             tell(waiting, answer);
         }
+        // What pages of state on their way took is free, but scattered: the allocator would keep it.
+        allocator::trim();
     }
 
     fn unload(&mut self, name: &str) {

@@ -55,6 +55,9 @@ pub struct Swap {
     /// The longest time that any shard went without a batch from the begin of its part to the end, milliseconds.
     /// Where nothing is produced, that is as long as nothing came.
     pub longest_pause_ms: u64,
+    /// The longest of those in which a shard changed over: from its last batch before the new version was shown to its
+    /// first one after that, milliseconds.
+    pub switch_pause_ms: u64,
     /// How long it took until the plugin was loaded, then until every shard had it in step, then until it
     /// was shown, then until the end; milliseconds.
     pub phases_ms: Phases,

@@ -144,7 +144,9 @@ fn a_shadow_is_compared_and_promoted() {
     assert_eq!(fs::read(directory.path().join("vwap.wasm")).unwrap(), vwap());
 
     let last = &host.json("/plugins/vwap").unwrap()["history"];
-    assert!(last.as_array().unwrap().iter().any(|swap| swap["longest_pause_ms"].is_u64()), "{last}");
+    for pause in ["longest_pause_ms", "switch_pause_ms"] {
+        assert!(last.as_array().unwrap().iter().any(|swap| swap[pause].is_u64()), "{last}");
+    }
     change(&host, "POST", "/plugins/vwap/shadow", &other(&vwap()));
     let promoted = change(&host, "POST", "/plugins/vwap/shadow/promote", b"");
     assert_eq!(promoted["digest"], json!(digest::of(&other(&vwap()))), "{promoted}");

@@ -1,4 +1,5 @@
-//! Row 30: a random fault every few seconds, for as long as is asked for (`FAULT_SOAK`, in seconds).
+//! Row 30: a random fault every few seconds, for as long as is asked for (`FAULT_SOAK`, in seconds), while the trades of
+//! one token kill a plugin.
 //!
 //! The invariant: after each heal the host goes on within its time, and at the end everything is exact, with no more
 //! memory, descriptors or errors than there were.
@@ -7,9 +8,11 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aggregator::plugin::catalog::DEFAULT_COMPONENT;
 use aggregator_tests::broker::{Broker, Options};
 use aggregator_tests::host::Host;
 use aggregator_tests::paths;
+use aggregator_tests::plugins_dir::{PluginsDir, variant};
 use aggregator_tests::process;
 use aggregator_tests::random::Random;
 use aggregator_tests::redis_server::{Memory, RedisServer};
@@ -20,6 +23,7 @@ use nix::sys::signal::Signal;
 
 use crate::load::{Load, Pace};
 use crate::run::{LIMIT, Plan, Run, pick, scaled, seed, wait_serving};
+use crate::swaps::{self, FILE, wait_swaps};
 
 /// How long everything may take to move again after a heal.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
@@ -31,7 +35,7 @@ const MORE_DESCRIPTORS: usize = 24;
 type Fault = (&'static str, fn(&mut Stage<'_, '_>));
 
 /// What may happen.
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 11] = [
     ("host killed", |stage| {
         stage.host.signal(Signal::SIGKILL);
         stage.next_host();
@@ -71,6 +75,12 @@ const FAULTS: [Fault; 10] = [
         redis::cmd("FLUSHALL").exec(&mut stage.run.redis.connect().expect("redis answers")).expect("a flush");
     }),
     ("link to redis reset", |stage| stage.run.redis.link().reset()),
+    ("plugin swapped", |stage| {
+        let swapped = stage.host.metric(&swaps::ended("sliding-window", "swapped")).unwrap_or(0.0);
+        stage.swaps += 1;
+        stage.plugins.put(FILE, &variant(DEFAULT_COMPONENT, stage.swaps)).expect("a file");
+        wait_swaps(&stage.host, "sliding-window", "swapped", swapped + 1.0);
+    }),
 ];
 
 /// A host under load, and the chance that decides.
@@ -78,6 +88,8 @@ struct Stage<'r, 'b> {
     run: &'r Run<'b>,
     settings: Settings,
     host: Host,
+    plugins: PluginsDir,
+    swaps: u32,
     watch: Watch,
     random: Random,
 }
@@ -114,10 +126,13 @@ fn faults_of_all_kinds_one_after_the_other_cost_no_trade() {
     let plan = Plan::new("30 soak", seed(301, 0), Shape::Arrays);
     let run = &Run::on(&broker, RedisServer::start_proxied(Memory::Volatile).unwrap(), &plan);
     let pace = &Pace::default();
-    let settings = run.settings().with("KAFKA_GROUP_INSTANCE_ID", "host-1");
+    let plugins = PluginsDir::new().unwrap();
+    let (deadly, _) = run.token_with(20..100);
+    swaps::put_killed_by(&plugins, &deadly, "trap");
+    let settings = swaps::settings(run, &plugins, "300ms");
     let host = Host::start(&settings).unwrap();
     let watch = Watch::new(&run.ends);
-    let mut stage = Stage { run, settings, host, watch, random: run.random.clone() };
+    let mut stage = Stage { run, settings, host, plugins, swaps: 0, watch, random: run.random.clone() };
     stage.watch.follow(&stage.host);
     let mut slowest = Duration::ZERO;
     let began = Instant::now();
@@ -148,4 +163,5 @@ fn faults_of_all_kinds_one_after_the_other_cost_no_trade() {
     run.figures().recovery(slowest);
     run.figures().stall(stage.watch.stall());
     run.assert_exact(&[&stage.host]);
+    run.assert_counted(&[&stage.host], &[&deadly]);
 }

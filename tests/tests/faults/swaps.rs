@@ -17,21 +17,25 @@ use nix::sys::signal::Signal;
 use crate::load::{Load, Pace};
 use crate::run::{LIMIT, Run, runs, seed, wait_serving};
 
-const FILE: &str = "sliding-window.wasm";
+/// What the default plugin is replaced by.
+pub(crate) const FILE: &str = "sliding-window.wasm";
 
-fn swaps(plugin: &str, result: &str) -> String {
+/// The metric that counts how the changes of a plugin ended.
+pub(crate) fn ended(plugin: &str, result: &str) -> String {
     format!("aggregator_plugin_swaps_total{{plugin=\"{plugin}\",result=\"{result}\"}}")
 }
 
-fn settings(run: &Run<'_>, plugins: &PluginsDir, probation: &str) -> Settings {
+/// The settings of a host with a plugins directory.
+pub(crate) fn settings(run: &Run<'_>, plugins: &PluginsDir, probation: &str) -> Settings {
     run.settings()
         .with("PLUGINS_DIR", &plugins.path().display().to_string())
         .with("PLUGIN_PROBATION", probation)
         .with("KAFKA_GROUP_INSTANCE_ID", "host-1")
 }
 
-fn wait_swaps(host: &Host, plugin: &str, result: &str, count: f64) {
-    host.wait_metric(&swaps(plugin, result), LIMIT, |ended| ended >= count).unwrap();
+/// Waits until so many changes of a plugin have ended like this.
+pub(crate) fn wait_swaps(host: &Host, plugin: &str, result: &str, count: f64) {
+    host.wait_metric(&ended(plugin, result), LIMIT, |ended| ended >= count).unwrap();
 }
 
 /// Swaps the default plugin again and again; the host is killed in the middle of one.
@@ -60,7 +64,7 @@ fn swapped_under_load(shape: Shape, of_test: u64) {
             wait_swaps(&host, "sliding-window", "swapped", 1.0);
             load.finish();
             run.assert_exact(&[&host]);
-            assert_eq!(host.metric(&swaps("sliding-window", "refused")).unwrap_or(0.0), 0.0);
+            assert_eq!(host.metric(&ended("sliding-window", "refused")).unwrap_or(0.0), 0.0);
         });
     }
 }
@@ -83,8 +87,8 @@ fn deeds(deeds: &str) -> String {
 /// back depends on whether it fails before or after it is shown.
 fn wait_gone(host: &Host, count: f64) -> serde_json::Value {
     wait::until_true("a bad version to go", LIMIT, || {
-        let ended = |result| host.metric(&swaps("hostile", result)).unwrap_or(0.0);
-        ended("refused") + ended("rolled_back") >= count
+        let count_of = |result| host.metric(&ended("hostile", result)).unwrap_or(0.0);
+        count_of("refused") + count_of("rolled_back") >= count
     })
     .unwrap();
     let mut last = serde_json::Value::Null;
@@ -135,7 +139,7 @@ fn bad_versions_leave_the_running_one_as_it_is() {
                 expect("hostile.json", deeds(&deed).as_bytes(), words);
             }
             // A good one, with state of a later form.
-            let swapped = host.metric(&swaps("hostile", "swapped")).unwrap_or(0.0);
+            let swapped = host.metric(&ended("hostile", "swapped")).unwrap_or(0.0);
             plugins.put("hostile.json", deeds("").as_bytes()).unwrap();
             plugins.put("hostile.wasm", &hostile(2).unwrap()).unwrap();
             wait_swaps(&host, "hostile", "swapped", swapped + 1.0);
@@ -147,6 +151,13 @@ fn bad_versions_leave_the_running_one_as_it_is() {
     }
 }
 
+/// Puts a plugin into the directory that counts trades, and that those of one token kill.
+pub(crate) fn put_killed_by(plugins: &PluginsDir, token: &str, does: &str) {
+    plugins.put("hostile.wasm", &hostile(1).unwrap()).unwrap();
+    let deed = format!(r#"{{"at":"process","do":"{does}","token":"{token}"}}"#);
+    plugins.put("hostile.json", deeds(&deed).as_bytes()).unwrap();
+}
+
 /// Trades of one token kill a plugin; all others count.
 fn poisoned(of_test: u64, does: &str) {
     for number in 0..runs(1, 5) {
@@ -154,9 +165,7 @@ fn poisoned(of_test: u64, does: &str) {
             &Run::new("15 trades that kill a plugin", seed(of_test, number), Shape::Arrays, Memory::Volatile);
         let (token, trades) = run.token_with(20..100);
         let plugins = PluginsDir::new().unwrap();
-        plugins.put("hostile.wasm", &hostile(1).unwrap()).unwrap();
-        let deed = format!(r#"{{"at":"process","do":"{does}","token":"{token}"}}"#);
-        plugins.put("hostile.json", deeds(&deed).as_bytes()).unwrap();
+        put_killed_by(&plugins, &token, does);
         let pace = &Pace::default();
         thread::scope(|scope| {
             let load = Load::start(scope, run, pace, Duration::from_secs(12));

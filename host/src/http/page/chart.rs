@@ -280,6 +280,7 @@ mod tests {
             state: None,
             carried_bytes: 0,
             longest_pause_ms: 4,
+            switch_pause_ms: 2,
             phases_ms: Phases { load: Some(10_000), prepare: Some(20_000), ..Phases::default() },
         }
     }

@@ -85,7 +85,7 @@ fn what_matters_most_can_be_chosen_and_is_shown() {
         (&"balanced".into(), &Value::Null)
     );
     assert_eq!(shown["tuning"]["flush_interval_ms"], 100.0);
-    for (mode, flush_ms) in [("latency", 5), ("throughput", 500), ("balanced", 100)] {
+    for (mode, flush_ms) in [("latency", 3), ("throughput", 500), ("balanced", 100)] {
         let answer = running.ask("POST", &format!("/performance/optimize/{mode}")).json();
         assert_eq!((&answer["status"], &answer["values"]["mode"]), (&"completed".into(), &mode.into()));
         assert_eq!(tuning.flush_interval(), Duration::from_millis(flush_ms));

@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 
 use super::super::Shared;
 use super::super::cell_clock::Now;
-use super::FLUSH_FOR;
+use super::BATCH_WAITS;
 use super::owned::Owned;
 
 /// How long a shard waits for dead letters on their way: what its last checkpoint does not know of is sent again.
@@ -83,7 +83,7 @@ impl Closing {
 
     fn store(&mut self, mut owned: Box<Owned>, shared: &Shared, now: Now, at: Duration) -> Awaits {
         owned.hear(shared, now);
-        if owned.ready && owned.flush(shared, now, at + FLUSH_FOR) {
+        if owned.ready && owned.flush(shared, now, at + BATCH_WAITS) {
             owned.checkpoint(shared, now);
         }
         let letters_until = *self.letters_until.get_or_insert(at + LETTERS_WITHIN);

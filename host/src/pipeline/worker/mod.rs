@@ -40,10 +40,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const RETRY_WAIT: Duration = Duration::from_millis(1);
 /// How long dead letters may take to find room at the end.
 const LETTERS_WITHIN: Duration = Duration::from_secs(1);
-/// For how long shards are flushed between two batches.
-const FLUSH_FOR: Duration = Duration::from_millis(5);
-/// For how long pages of checkpoints are taken between two batches.
-const SAVE_FOR: Duration = Duration::from_millis(3);
+/// For how long a batch may wait for the chores of a round; one that has begun is not broken off.
+const BATCH_WAITS: Duration = Duration::from_millis(4);
 /// How many events are served before the timers are looked at again.
 const EVENTS_AT_ONCE: usize = 16;
 
@@ -52,6 +50,9 @@ struct Waiting {
     shards: Vec<u32>,
     reply: Sender<Resume>,
 }
+
+/// What has to be done between two batches, until some time by the monotonic clock; says whether there is more.
+type Chore = fn(&mut Worker, Duration) -> bool;
 
 /// What a round of a worker came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub struct Worker {
     letters: Letters,
     /// The time in which there was nothing to do.
     idle: Idle,
+    /// In the order in which the next round does them, all but the first as far as there is time.
+    chores: [Chore; 3],
     /// When rows are asked for next, by the monotonic clock.
     next_flush: Duration,
     /// The shards whose turn it is to be flushed and to be saved, or the next ones behind them.
@@ -132,6 +135,7 @@ impl Worker {
             parked: VecDeque::new(),
             letters: Letters::default(),
             idle,
+            chores: [Self::flush_due, Self::save_due, Self::try_on],
             next_flush,
             next_flushed: 0,
             next_saved: 0,
@@ -168,17 +172,15 @@ impl Worker {
         self.unpark();
         self.hear();
         self.go_on_closing();
-        let flushing = self.flush_due();
-        let saving = self.save_due();
+        let busy = self.do_chores();
         if self.finishing && self.has_finished() {
             return Step::Ended;
         }
-        let tried = self.try_on();
         let took = self.may_take() && self.take_next();
         if !took {
             self.answer_empty();
         }
-        match took || tried || flushing || saving {
+        match took || busy {
             true => Step::Busy,
             false => Step::Idle(self.idle_for()),
         }
@@ -241,16 +243,31 @@ impl Worker {
         }
     }
 
-    /// Goes on with what is tried: one step of one shard, so that the next batch waits for no more.
-    fn try_on(&mut self) -> bool {
+    /// Flushes, saves and goes on with what is tried, for as long as a batch may wait. Each round another of them is the
+    /// first, so that none takes the others' time however much there is of it.
+    fn do_chores(&mut self) -> bool {
+        let until = self.shared.clock.monotonic() + BATCH_WAITS;
+        self.chores.rotate_left(1);
+        let [first, behind @ ..] = self.chores;
+        let mut more = first(self, until);
+        for chore in behind {
+            if self.shared.clock.monotonic() >= until {
+                return true;
+            }
+            more |= chore(self, until);
+        }
+        more
+    }
+
+    /// Goes on with what is tried: one step of one shard.
+    fn try_on(&mut self, _until: Duration) -> bool {
         let now = self.now();
         let mut shards = self.shards.values_mut().filter(|owned| owned.ready);
         shards.any(|owned| owned.try_on(&self.shared, now))
     }
 
-    /// Flushes shards whose time has come, and those that can go on with their last flush, each in its turn, for as
-    /// long as a batch may wait; says whether there is more to do at once.
-    fn flush_due(&mut self) -> bool {
+    /// Flushes shards whose time has come, and those that can go on with their last flush, each in its turn.
+    fn flush_due(&mut self, until: Duration) -> bool {
         let at = self.shared.clock.monotonic();
         if at >= self.next_flush && !self.shards.values().any(|owned| owned.due) {
             // By the interval, not by now: what a batch took must not stretch every round.
@@ -258,7 +275,7 @@ impl Worker {
             self.next_flush = (self.next_flush + interval).max(at);
             self.shards.values_mut().filter(|owned| owned.ready).for_each(|owned| owned.due = true);
         }
-        let (now, until) = (self.now(), at + FLUSH_FOR);
+        let now = self.now();
         for id in self.turns(self.next_flushed, Owned::wants_flush) {
             let began = self.shared.clock.monotonic();
             let Some(owned) = self.shards.get_mut(&id).filter(|_| began <= until) else {
@@ -276,11 +293,9 @@ impl Worker {
         self.shards.values().any(Owned::wants_flush)
     }
 
-    /// Puts plugins back that have failed, and takes a step of each checkpoint that is due, each shard in its turn, for
-    /// as long as a batch may wait; says whether there was no time for some.
-    fn save_due(&mut self) -> bool {
+    /// Puts plugins back that have failed, and takes a step of each checkpoint that is due, each shard in its turn.
+    fn save_due(&mut self, until: Duration) -> bool {
         let now = self.now();
-        let until = self.shared.clock.monotonic() + SAVE_FOR;
         self.shards
             .values_mut()
             .filter(|owned| owned.ready)

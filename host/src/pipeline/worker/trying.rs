@@ -41,7 +41,11 @@ pub(in super::super) struct Trying {
 struct Pauses {
     /// When it took the last one.
     last_ms: Option<u64>,
+    /// The new cell was shown since then.
+    switched: bool,
     longest_ms: u64,
+    /// Between the last batch before the new cell was shown and the first one after it.
+    switch_ms: u64,
 }
 
 impl Trying {
@@ -53,8 +57,12 @@ impl Trying {
 
     /// Notes that the shard has taken a batch.
     pub(super) fn took(&mut self, now_ms: u64) {
-        let last_ms = self.pauses.last_ms.replace(now_ms).unwrap_or(now_ms);
-        self.pauses.longest_ms = self.pauses.longest_ms.max(now_ms.saturating_sub(last_ms));
+        let pauses = &mut self.pauses;
+        let pause_ms = now_ms.saturating_sub(pauses.last_ms.replace(now_ms).unwrap_or(now_ms));
+        pauses.longest_ms = pauses.longest_ms.max(pause_ms);
+        if std::mem::take(&mut pauses.switched) {
+            pauses.switch_ms = pause_ms;
+        }
     }
 
     /// Whether there is nothing left to do.
@@ -84,8 +92,11 @@ impl Trying {
 
     fn reach(&mut self, shard: u32, stage: Stage) {
         self.stage = stage;
-        let longest_ms = self.pauses.longest_ms;
-        self.trial.change(|reports| reports.longest_pause_ms = reports.longest_pause_ms.max(longest_ms));
+        let Pauses { longest_ms, switch_ms, .. } = self.pauses;
+        self.trial.change(|reports| {
+            reports.longest_pause_ms = reports.longest_pause_ms.max(longest_ms);
+            reports.switch_pause_ms = reports.switch_pause_ms.max(switch_ms);
+        });
         self.trial.report(shard, stage);
     }
 
@@ -270,6 +281,7 @@ impl Trying {
         let cell = &mut shard.cells[new];
         cell.sight = sight;
         cell.touch_all(&mut shard.tokens);
+        self.pauses.switched = true;
         self.reach(shard.id, Stage::Shown);
     }
 

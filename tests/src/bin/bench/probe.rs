@@ -24,7 +24,7 @@ use crate::Options;
 
 const PROBE: &str = "probe";
 /// How often the load is topped up, and how often the probe trades.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(1);
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 /// Between two looks into Redis; what it adds to a latency.
 const LOOK_EVERY: Duration = Duration::from_micros(300);

@@ -38,6 +38,8 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// How long a version is on probation, and stays after it was accepted.
 const PROBATION: &str = "200ms";
 const REST: Duration = Duration::from_millis(200);
+/// After the last one, until what it leaves behind is looked at: its checkpoints are written by then.
+const SETTLE: Duration = Duration::from_secs(6);
 /// How often it is looked whether a swap has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long anything may take.
@@ -55,8 +57,9 @@ const STEPS: [(&str, &str); 3] = [
 struct Swapped {
     /// From the file until every shard showed the new version.
     took: Duration,
-    /// The longest time that a shard went without a batch.
-    pause_ms: f64,
+    /// The longest time that a shard went without a batch, and the longest in which one changed over.
+    longest_pause_ms: f64,
+    switch_pause_ms: f64,
 }
 
 /// What a host holds.
@@ -154,6 +157,7 @@ fn swap_again_and_again(host: &Host, plugins: &PluginsDir, migrate: bool, swaps:
         swapped.push(swap(host, plugins, name, &component, number)?);
         thread::sleep(REST);
     }
+    thread::sleep(SETTLE);
     Ok((began, swapped, before, held(host)?))
 }
 
@@ -176,8 +180,12 @@ fn swap(host: &Host, plugins: &PluginsDir, name: &str, component: &[u8], number:
     if accepted["result"] != "swapped" {
         bail!("swap {number}: {accepted}");
     }
-    let pause_ms = accepted["longest_pause_ms"].as_f64().context("a swap without a pause")?;
-    Ok(Swapped { took, pause_ms })
+    let pause = |name: &str| accepted[name].as_f64().with_context(|| format!("a swap without {name}"));
+    Ok(Swapped {
+        took,
+        longest_pause_ms: pause("longest_pause_ms")?,
+        switch_pause_ms: pause("switch_pause_ms")?,
+    })
 }
 
 fn held(host: &Host) -> Result<Held> {
@@ -237,12 +245,18 @@ fn print(shape: Shape, seen: &[Seen], began: Instant, swapped: &[Swapped], [befo
         let of = |share| table::quantile(figures.to_vec(), share).unwrap_or(f64::NAN);
         format!("p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms", of(0.5), of(0.99), of(1.0))
     };
-    let pauses: Vec<f64> = swapped.iter().map(|one| one.pause_ms).collect();
-    let took: Vec<f64> = swapped.iter().map(|one| one.took.as_secs_f64() * 1000.0).collect();
+    let each = |figure: fn(&Swapped) -> f64| quantiles(&swapped.iter().map(figure).collect::<Vec<_>>());
     let mib = |held: &Held| held.resident_bytes >> 20;
     println!("{shape:?}: {} swaps, all windows exact", swapped.len());
-    println!("  longest pause between two batches of a shard, each swap: {}", quantiles(&pauses));
-    println!("  from the file to swapped: {}", quantiles(&took));
+    println!(
+        "  pause of a shard around its switch, longest of each swap: {}",
+        each(|one| one.switch_pause_ms)
+    );
+    println!(
+        "  pause of a shard at any time of a swap, longest of each: {}",
+        each(|one| one.longest_pause_ms)
+    );
+    println!("  from the file to swapped: {}", each(|one| one.took.as_secs_f64() * 1000.0));
     println!("  produce to Redis, calm:           {}", table::latencies(&calm));
     println!("  produce to Redis, while swapping: {}", table::latencies(&swapping));
     println!(

@@ -1,6 +1,6 @@
 //! The allocator: the one of the C library, which keeps freed memory for later unless it is told not to.
 //!
-//! Invariant: the only `unsafe` of this folder is the two calls here.
+//! Not for what plugins allocate, which is their own linear memory. Invariant: the only `unsafe` is the two calls here.
 
 /// Among how many areas the allocator divides what threads allocate. With its own choice, eight for each core, a few
 /// values that stay keep each area from being given back: after a burst of tokens the service stayed 9 MiB larger
@@ -23,7 +23,7 @@ pub(crate) fn divide_less() {}
 /// Has the allocator give back what it does not need; false where it cannot be asked.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "no safe binding of malloc_trim exists")]
-pub(super) fn trim() -> bool {
+pub(crate) fn trim() -> bool {
     // SAFETY: malloc_trim takes no pointer, may be called by any thread at any time, and frees only pages that
     // hold no allocation.
     unsafe { libc::malloc_trim(0) };
@@ -32,6 +32,6 @@ pub(super) fn trim() -> bool {
 
 /// Has the allocator give back what it does not need; false where it cannot be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn trim() -> bool {
+pub(crate) fn trim() -> bool {
     false
 }
