@@ -42,6 +42,7 @@ fn state() -> State {
         status.newest_ms = Some(0);
     });
     board.accept(0, &[(3, 40)]);
+    board.open_shard(0);
     board.shard(0, |status| {
         status.clock_ms = Some(clock.now_ms() - 2_000);
         status.tokens = 7;

@@ -210,8 +210,8 @@ fn start_rules(config: &Config, kafka: &Kafka, shared: &Arc<Shared>) -> StartRul
         start_from,
         skips: config.pipeline.clock == ClockMode::Wall && start_from == StartFrom::CheckpointOrHorizon,
         horizon_begins: Arc::new(move || {
-            // Asked each time: plugins come and go.
-            let horizon = Horizon::longest(&shared.changes.running());
+            // Asked each time: plugins come and go, and one that is tried may reach further back than all others.
+            let horizon = Horizon::longest(&shared.changes.all());
             shared.clock.now_ms().saturating_sub(horizon.length_ms + max_future_ms)
         }),
     }

@@ -96,11 +96,11 @@ impl Audit {
     }
 }
 
-/// A value for people, whatever its encoding.
+/// A value for people, whatever its encoding, also where it is none of ours.
 fn shown(bytes: &[u8]) -> String {
     match result_value("", bytes) {
-        Ok(value) => value.to_string(),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        Ok(value) if value.is_object() => value.to_string(),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
 
@@ -124,6 +124,11 @@ mod tests {
         assert!(differs(br#"{"1min":{"buy_count":4,"last_update":"later"}}"#));
         assert!(differs(br#"{"1min":{"buy_count":3}},"#));
         assert!(differs(b"something else"));
+        // Its first byte would be a number as MessagePack.
+        assert_eq!(
+            own.differences(&[Some(b"something else".to_vec())])[0].store.as_deref(),
+            Some("something else")
+        );
         let missing = own.differences(&[None]);
         assert!(missing[0].store.is_none() && missing[0].memory.contains("buy_count"));
     }

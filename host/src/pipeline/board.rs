@@ -150,9 +150,16 @@ impl Board {
         });
     }
 
-    /// Changes what is known of a shard.
+    /// Puts a shard up.
+    pub fn open_shard(&self, shard: u32) {
+        self.with(|inner| {
+            inner.shards.entry(shard).or_default();
+        });
+    }
+
+    /// Changes what is known of a shard; nothing where it was taken down meanwhile.
     pub fn shard(&self, shard: u32, change: impl FnOnce(&mut ShardStatus)) {
-        self.with(|inner| change(inner.shards.entry(shard).or_default()));
+        self.with(|inner| inner.shards.get_mut(&shard).map(change));
     }
 
     /// Takes a shard down.
@@ -163,8 +170,9 @@ impl Board {
     /// Posts a stored checkpoint.
     pub fn checkpoint(&self, status: CheckpointStatus, monotonic_ms: u64) {
         self.with(|inner| {
-            let shard = inner.shards.entry(status.shard).or_default();
-            shard.checkpoints_ms.insert(Arc::clone(&status.plugin), monotonic_ms);
+            if let Some(shard) = inner.shards.get_mut(&status.shard) {
+                shard.checkpoints_ms.insert(Arc::clone(&status.plugin), monotonic_ms);
+            }
             inner.checkpoints.push_back(status);
             if inner.checkpoints.len() > CHECKPOINTS {
                 inner.checkpoints.pop_front();

@@ -109,14 +109,26 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Makes a cell with an empty state.
-    pub fn new(running: &Running, clock: ClockMode, sight: Sight) -> Result<Self, PluginError> {
-        let (instance, _) = running.plugin.instantiate(&running.configuration)?;
-        Ok(Self { sight, settled: true, ..Self::beside(running, instance, clock) })
+    /// Makes a cell with an empty state. One of which no instance can be made now has failed, and is put back like any
+    /// other.
+    pub fn new(running: &Running, clock: ClockMode, sight: Sight) -> Self {
+        let (instance, error) = match running.plugin.instantiate(&running.configuration) {
+            Ok((instance, _)) => (Some(instance), None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut cell = Self { sight, settled: true, ..Self::around(running, instance, clock) };
+        if let Some(error) = error {
+            cell.fail(error, &mut Tokens::default());
+        }
+        cell
     }
 
     /// Makes a hidden cell that is not settled, around a new instance.
     pub(super) fn beside(running: &Running, instance: Box<dyn Instance>, clock: ClockMode) -> Self {
+        Self::around(running, Some(instance), clock)
+    }
+
+    fn around(running: &Running, instance: Option<Box<dyn Instance>>, clock: ClockMode) -> Self {
         Self {
             id: CellId::next(),
             result_key: running.result_key().into(),
@@ -131,9 +143,9 @@ impl Cell {
             settled: false,
             giving: false,
             apart: false,
-            lean_bytes: instance.memory_bytes(),
+            lean_bytes: instance.as_ref().map_or(0, |instance| instance.memory_bytes()),
             cost: Cost::default(),
-            instance: Some(instance),
+            instance,
             written: Vec::new(),
             handed: None,
             due: Due::default(),

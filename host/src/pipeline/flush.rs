@@ -25,6 +25,9 @@ use crate::store::{Chunk, Row};
 pub(super) const CHUNK_ROWS: u32 = MAX_ROWS as u32;
 /// How long a cell that starts from a checkpoint may be withheld after its first batch.
 const WITHHELD_AT_MOST_MS: u64 = 30_000;
+/// For how long rows that are compared may hold up a batch beyond others, so that they are of one moment; of those that
+/// are left nothing is said.
+const COMPARED_FOR: Duration = Duration::from_millis(20);
 /// How long a key outlives its plugin's horizon.
 const TTL_SLACK_MS: u64 = 600_000;
 
@@ -144,7 +147,8 @@ impl Round<'_> {
                 return None;
             }
             let full = cell.sight == Sight::Visible && !self.writer.has_room();
-            let late = self.gave && !compared && self.shared.clock.monotonic() >= self.until;
+            let until = self.until + if compared { COMPARED_FOR } else { Duration::ZERO };
+            let late = self.gave && self.shared.clock.monotonic() >= until;
             if full || late {
                 return Some(before + given);
             }

@@ -35,6 +35,14 @@ impl Moved {
         vector.and_then(|vector| vector.get(&partition)).is_some_and(|next| offset < *next)
     }
 
+    /// Notes that a partition ends here: what was behind that is gone, and others will have its offsets.
+    pub(super) fn cut(&mut self, partition: i32, end: i64) {
+        let nexts = self.vectors.values_mut().filter_map(|vector| vector.get_mut(&partition));
+        for next in nexts.chain(self.until.get_mut(&partition)) {
+            *next = end.min(*next);
+        }
+    }
+
     /// Whether the cell's own vector says by now all that is to be said.
     pub(super) fn is_passed(&self, clock: &CellClock) -> bool {
         let passed =
@@ -301,6 +309,18 @@ mod tests {
             clock.assign(partition, next, i64::MAX);
             assert_eq!(moved.is_passed(&clock), passed, "{partition} {next}");
         }
+    }
+
+    #[test]
+    fn records_behind_the_end_of_a_log_that_lost_some_were_never_taken() {
+        let mut found = gathered(0, layout(Partitioning::Shuffle, 2), layout(Partitioning::Shuffle, 3));
+        found.add(0, head(70, &[(0, 100), (1, 9)]), &[]).unwrap();
+        let mut moved = found.finish(Vec::new()).unwrap().unwrap().moved.unwrap();
+        let hash = xxh3_64(of_shard(0, 2).as_bytes());
+        assert!(moved.has(hash, 0, 90));
+        moved.cut(0, 80);
+        assert!(moved.has(hash, 0, 79) && !moved.has(hash, 0, 90) && moved.has(hash, 1, 8));
+        assert_eq!(moved.until, BTreeMap::from([(0, 80), (1, 9)]));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! takes its state over and then its place.
 //!
 //! State travels page by page between batches, and what counts as changed by that is drained, as in a swap; both
-//! take every batch meanwhile. When the former cell has handed all its rows over and the new one has none left, at
-//! the same T, the two are equal and the new one takes the place. Not for another version of a plugin. Invariant:
+//! take every batch meanwhile. When the former cell has handed all its rows over, the two are equal and the new one takes
+//! the place; what it may still have counts as changed and is written once more. Not for another version of a plugin. Invariant:
 //! until then the former cell goes on as if there was no other; no checkpoint of it is taken meanwhile.
 
 use super::carry::{self, Carried};
@@ -22,7 +22,8 @@ pub(super) struct Renewal {
     new: CellId,
     /// How far its state has been carried, while it is.
     carry: Option<Rounds>,
-    /// Nothing was left in the new one when it was last asked.
+    /// How many rows the new one has given, and whether those are enough.
+    drained_rows: usize,
     drained: bool,
 }
 
@@ -57,7 +58,7 @@ impl Renewal {
         new.begin_like(cell);
         let id = new.id;
         shard.add(new, None);
-        Some(Self { former, new: id, carry: Some(carry::begin()), drained: false })
+        Some(Self { former, new: id, carry: Some(carry::begin()), drained_rows: 0, drained: false })
     }
 
     fn places(&self, shard: &Shard) -> Option<[usize; 2]> {
@@ -107,27 +108,24 @@ impl Renewal {
         let Shard { cells, tokens, gone, .. } = shard;
         match cells[new].drain(tokens, gone, clock, now) {
             Some(drained) => {
-                self.drained = !drained.more;
+                self.drained_rows += drained.rows;
+                // Each token's, however fast they change meanwhile.
+                self.drained = !drained.more || self.drained_rows > cells[new].known.len();
                 Step::Busy
             }
             None => Step::Waiting,
         }
     }
 
-    /// Where the former cell has handed over all its rows at this moment, the new one takes its place, if it has
-    /// none left either. Says whether it has.
-    pub(super) fn finish(&mut self, shard: &mut Shard, clock: &WallClock, now: Now) -> bool {
+    /// Where the former cell has handed over all its rows at this moment, the new one takes its place. Says whether it
+    /// has.
+    pub(super) fn finish(&mut self, shard: &mut Shard, now: Now) -> bool {
         let Some([former, new]) = self.places(shard).filter(|_| self.carry.is_none() && self.drained) else {
             return false;
         };
         let clock_ms = shard.cells[former].clock.advance(now);
         let at = clock_ms.map(|clock_ms| Moment { clock_ms, batches: shard.batches });
         if at.is_none() || shard.cells[former].handed.as_ref().map(|handed| handed.moment) != at {
-            return false;
-        }
-        // What came since it was drained.
-        self.drain(shard, new, clock, now);
-        if !self.drained || self.places(shard).is_none() {
             return false;
         }
         shard.cells.swap(former, new);

@@ -212,21 +212,22 @@ pub(super) fn route(
     routed
 }
 
-/// The batch's tokens with their shard, sorted by worker and shard.
-fn order_tokens(rows: &Rows, layout: &Layout, partition: i32) -> Vec<(u32, u32)> {
-    let mut order: Vec<(u32, u32)> = (0..rows.tokens.len() as u32)
+/// The batch's tokens, each behind its worker and shard, by which they are sorted.
+fn order_tokens(rows: &Rows, layout: &Layout, partition: i32) -> Vec<(usize, u32, u32)> {
+    let mut order: Vec<(usize, u32, u32)> = (0..rows.tokens.len() as u32)
         .filter(|&token| rows.tokens.rows(token) > 0)
         .map(|token| (layout.shard(rows.tokens.hash(token), partition), token))
+        .map(|(shard, token)| (layout.worker(shard), shard, token))
         .collect();
-    order.sort_unstable_by_key(|&(shard, token)| (layout.worker(shard), shard, token));
+    order.sort_unstable();
     order
 }
 
 /// Lays out tokens and shares; returns where each token's rows begin.
-fn place_tokens(rows: &Rows, order: &[(u32, u32)], routed: &mut Routed) -> Vec<u32> {
+fn place_tokens(rows: &Rows, order: &[(usize, u32, u32)], routed: &mut Routed) -> Vec<u32> {
     let mut cursors = vec![0u32; rows.tokens.len()];
     let mut row = 0;
-    for &(shard, token) in order {
+    for &(_, shard, token) in order {
         if routed.shares.last().is_none_or(|share| share.shard != shard) {
             let at = routed.tokens.len();
             routed.shares.push(Share {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::batch::{Feed, Mark, Progress};
 use super::catch_up::{DemandId, Demands, Lag, Want};
@@ -15,9 +16,12 @@ use super::quarantine::Quarantined;
 use super::route::{Routed, Share};
 use super::tokens::Tokens;
 use crate::config::ClockMode;
-use crate::plugin::PluginError;
 use crate::plugin::catalog::Running;
+use crate::plugin::{PluginError, Stage};
 use crate::trade::{Reason, Rejected};
+
+/// For how long a batch is taken trade by trade: everything else of the worker waits meanwhile.
+const ONE_BY_ONE: Duration = Duration::from_secs(5);
 
 /// How far back any plugin can still use a trade.
 #[derive(Debug, Clone)]
@@ -90,13 +94,11 @@ pub struct Shard {
 
 impl Shard {
     /// Makes a shard with empty cells.
-    pub fn new(id: u32, plugins: &[Running], clock: ClockMode, sight: Sight) -> Result<Self, PluginError> {
-        let cells =
-            plugins.iter().map(|running| Cell::new(running, clock, sight)).collect::<Result<_, _>>()?;
-        Ok(Self {
+    pub fn new(id: u32, plugins: &[Running], clock: ClockMode, sight: Sight) -> Self {
+        Self {
             id,
             tokens: Tokens::default(),
-            cells,
+            cells: plugins.iter().map(|running| Cell::new(running, clock, sight)).collect(),
             batches: 0,
             horizon: Horizon::longest(plugins),
             gone: Vec::new(),
@@ -108,7 +110,7 @@ impl Shard {
             numbers: Vec::new(),
             reaches: Vec::new(),
             sourced: false,
-        })
+        }
     }
 
     /// Takes in a cell, right behind the one whose place it may take: they are flushed at one moment then.
@@ -147,6 +149,9 @@ impl Shard {
         }
         for cell in &mut self.cells {
             cell.clock.assign(partition, next, end);
+            if let Some(moved) = &mut cell.moved {
+                moved.cut(partition, end);
+            }
             cell.meet_live(partition, self.live.get(&partition), now);
         }
     }
@@ -372,7 +377,13 @@ fn process_kept(cell: &mut Cell, kept: &Kept, mark: &Mark, tokens: &mut Tokens) 
         let survived = cell.process(&kept.columns(), tokens);
         return (!survived).then(|| cell.recovery.named_row().and_then(|row| kept.rows.get(row).copied()));
     }
+    let began = Instant::now();
     for at in 0..kept.rows.len() {
+        if began.elapsed() >= ONE_BY_ONE {
+            let words = "its trades take too long, also one by one";
+            cell.fail(PluginError::new(cell.running.name(), Stage::Process, words), tokens);
+            return Some(None);
+        }
         if !cell.process(&kept.single(at).columns(), tokens) {
             return Some(Some(kept.rows[at]));
         }

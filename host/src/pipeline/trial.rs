@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::comparison::Comparison;
 use crate::plugin::catalog::Running;
-use crate::plugin::{Instance, PluginError};
+use crate::plugin::{Instance, PluginError, same_name};
 
 /// Where the shards are to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +79,8 @@ pub struct Reports {
     pub failure: Option<PluginError>,
     /// What comparing has come to.
     pub comparison: Comparison,
+    /// Some shard reads the horizon instead of carrying state, which takes as long as it takes.
+    pub reads_horizon: bool,
     /// How many bytes of state were carried.
     pub carried_bytes: u64,
     /// The longest time between two batches of a shard, milliseconds.
@@ -251,12 +253,17 @@ impl Changes {
         self.with(|inner| inner.trials.clone())
     }
 
-    /// Whether a plugin of this name runs or is tried.
-    pub fn has(&self, name: &str) -> bool {
+    /// The plugins that run, and those that are tried.
+    pub fn all(&self) -> Vec<Running> {
         self.with(|inner| {
             let tried = inner.trials.iter().map(|trial| &trial.running);
-            inner.running.iter().chain(tried).any(|running| running.name() == name)
+            inner.running.iter().chain(tried).cloned().collect()
         })
+    }
+
+    /// Whether a plugin of this name runs or is tried.
+    pub fn has(&self, name: &str) -> bool {
+        self.all().iter().any(|running| running.name() == name)
     }
 
     /// Plugins that are to go.
@@ -298,7 +305,7 @@ impl Changes {
 
 /// Puts a plugin in the place of the one of its name, or behind all others.
 fn put(plugins: &mut Vec<Running>, new: Running) {
-    match plugins.iter_mut().find(|running| running.name() == new.name()) {
+    match plugins.iter_mut().find(|running| same_name(running.name(), new.name())) {
         Some(running) => *running = new,
         None => plugins.push(new),
     }

@@ -248,7 +248,8 @@ impl Work {
         let kept = self.plugins.entry(name.clone()).or_default();
         kept.leaves = false;
         // What is asked for last counts, also where it begins nothing.
-        if let Some(Next { answer: Some(answer), .. }) = kept.next.take() {
+        let earlier = [kept.leaving.take(), kept.next.take().and_then(|next| next.answer)];
+        for answer in earlier.into_iter().flatten() {
             tell(answer, Err(OrderError::Conflict("a later version has taken its place".to_owned())));
         }
         let runs = kept.runs(&identity);
@@ -264,15 +265,16 @@ impl Work {
                     (_, answer) => change.wait(answer),
                 }
             }
+            // What is tried in a shadow has taken nobody's place.
+            None | Some(Change { kind: Kind::Shadow, .. }) if runs && kind == Kind::Swap => {
+                if let Some(answer) = offered.answer {
+                    tell(answer, Ok(Told::Unchanged));
+                }
+            }
             // One that the record names already is accepted first, and left by one more swap.
             Some(change) if runs && kind == Kind::Swap && change.may_go_back() => {
                 change.wait(offered.answer);
                 self.take_back(&name, "the version that ran before was asked for");
-            }
-            None if runs && kind == Kind::Swap => {
-                if let Some(answer) = offered.answer {
-                    tell(answer, Ok(Told::Unchanged));
-                }
             }
             _ => kept.next = Some(offered),
         }
@@ -298,7 +300,8 @@ impl Work {
         let Some(kept) = self.plugins.get_mut(name) else {
             return tell(answer, Err(OrderError::Missing(format!("no plugin {name}"))));
         };
-        if let Some(change) = &mut kept.change {
+        // A shadow has taken nobody's place: it is dropped for the swap to the version before.
+        if let Some(change) = kept.change.as_mut().filter(|change| change.kind != Kind::Shadow) {
             if !change.may_go_back() {
                 let words = "a change is being finished; try again in a moment".to_owned();
                 return tell(answer, Err(OrderError::Conflict(words)));

@@ -18,6 +18,7 @@ use crate::allocator;
 use crate::pipeline::Intake;
 use crate::pipeline::trial::{Goal, Origin, Stage, Trial};
 use crate::plugin::catalog::{Running, result_keys};
+use crate::plugin::contract::Settings;
 use crate::plugin::{PluginError, Refusal, Stage as CallStage, same_name};
 
 /// How long state may take to be carried.
@@ -112,8 +113,10 @@ impl Work {
 
     /// Has every shard make a cell of a loaded plugin.
     fn prepare(&mut self, name: &str, change: &mut Change, running: Running) -> bool {
-        let runs = self.plugins.get(name).is_some_and(|kept| kept.current.is_some());
-        let origin = if runs { Origin::Carried } else { Origin::Backfill };
+        let former = self.plugins.get(name).and_then(|kept| kept.current.as_ref());
+        let runs = former.is_some();
+        let carries = former.is_some_and(|(_, former)| holds_enough(&former.settings, &running.settings));
+        let origin = if carries { Origin::Carried } else { Origin::Backfill };
         let renamed = self.renamed(&running);
         change.running = Some(running);
         if let Some(ended) = renamed.or_else(|| self.has_no_room(name)) {
@@ -230,7 +233,11 @@ impl Work {
             }
             Phase::Shadowing if recorded && !shadows => show(change, &self.intake),
             Phase::Showing if change.everywhere(&open, Stage::Shown) => self.shown(name, change),
-            Phase::Probation { until } if (waits && !change.hurried) || Instant::now() >= until => {
+            // A shard that was opened meanwhile may still be on its way.
+            Phase::Probation { until }
+                if ((waits && !change.hurried) || Instant::now() >= until)
+                    && change.everywhere(&open, Stage::Shown) =>
+            {
                 self.accept(name, change, &open)
             }
             Phase::Accepting => {
@@ -242,8 +249,10 @@ impl Work {
     }
 
     fn carries_too_long(&self, change: &Change) -> bool {
-        let carried = change.trial.as_ref().is_some_and(|trial| trial.origin == Origin::Carried);
-        carried && change.lasts() >= CARRIED_WITHIN
+        let carried = |trial: &Arc<Trial>| {
+            trial.origin == Origin::Carried && !trial.reports(|reports| reports.reads_horizon)
+        };
+        change.trial.as_ref().is_some_and(carried) && change.lasts() >= CARRIED_WITHIN
     }
 
     /// The new version has failed before it was accepted.
@@ -400,7 +409,16 @@ impl Work {
         if let Some(answer) = kept.leaving {
             tell(answer, Ok(Told::Unloading));
         }
+        if let Some(answer) = kept.next.and_then(|next| next.answer) {
+            tell(answer, Err(OrderError::Conflict("the plugin was removed meanwhile".to_owned())));
+        }
     }
+}
+
+/// Whether state of one version is all that another one's windows need: of a longer one, or in other steps, the trades
+/// are read again.
+fn holds_enough(former: &Settings, new: &Settings) -> bool {
+    former.step_ms == new.step_ms && former.horizon_ms >= new.horizon_ms
 }
 
 /// Why a change did not come to be shown.

@@ -62,7 +62,7 @@ impl Stand {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let shared = pipeline::tests::idle(runtime.handle());
-        shared.board.shard(0, |_| ());
+        shared.board.open_shard(0);
         let (intake, _) = pipeline::workers(&shared, 1);
         let parts = Parts {
             intake,
@@ -212,7 +212,7 @@ fn a_host_that_stands_by_writes_no_record_until_it_serves() {
     stand.take_file(&first);
     stand.work.note(NAME);
     assert_eq!(stand.record(), None);
-    stand.shared.board.shard(0, |_| ());
+    stand.shared.board.open_shard(0);
     stand.work.note(NAME);
     assert_eq!(stand.record().unwrap().refused, [second.0.identity()]);
 }

@@ -10,6 +10,7 @@ use aggregator_tests::host::Host;
 use aggregator_tests::http::{self, Answer};
 use aggregator_tests::results::{self, Encoding};
 use aggregator_tests::settings::Settings;
+use aggregator_tests::stream::Message;
 use aggregator_tests::trade::Trade;
 use aggregator_tests::{paths, time, wait};
 use serde_json::{Value, json};
@@ -114,6 +115,44 @@ fn a_plugin_is_put_configured_rolled_back_and_removed_while_trades_flow() {
         host.log().into_iter().filter(|line| line["component"] == "audit").count() == 9
     })
     .unwrap();
+}
+
+#[test]
+fn windows_are_whole_when_they_are_shown_however_they_were_configured_before() {
+    let rig = Rig::new("longer", 1);
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(&rig, directory.path()).with("TIME_WINDOWS", "1min");
+    let host = Host::start_ready(&settings).unwrap();
+    let configure = |configuration: &str| {
+        change(&host, "PUT", "/plugins/vwap/config", configuration.as_bytes());
+        wait::until_true("the configuration to be accepted", LIMIT, || {
+            host.json("/plugins/vwap").is_ok_and(|plugin| plugin["trial"].is_null())
+        })
+        .unwrap();
+        host.json("/plugins/vwap").unwrap()["history"][0]["state"].clone()
+    };
+    change(&host, "PUT", "/plugins/vwap", &vwap());
+    assert_eq!(configure(r#"{"windows":["1min"]}"#), "carried");
+    // Older than what anything that runs looks back to.
+    for time_ms in [time::now_ms() - 1_200_000, time::now_ms()] {
+        let message = Trade::simple("MINT", time_ms).message(0);
+        rig.send(&[Message { timestamp_ms: Some(time_ms), ..message }]);
+    }
+    wait_groups(&rig, "MINT", &["1min"]);
+    let mut connection = rig.connect();
+    for (configuration, state) in [
+        (r#"{"windows":["30min"]}"#, "backfill"),
+        (r#"{"windows":["30min"],"resolution":"500ms"}"#, "backfill"),
+        (r#"{"windows":["30min","25min"],"resolution":"500ms"}"#, "carried"),
+    ] {
+        assert_eq!(configure(configuration), state, "{configuration}");
+        wait::until_true("both trades in the window", LIMIT, || {
+            let row = results::read(&mut connection, "MINT", "vwap", Encoding::Json).expect("redis answers");
+            let usd = row.as_ref().and_then(|row| row.cell("30min", "volume_usd")?.number());
+            usd == Some(10.0)
+        })
+        .unwrap();
+    }
 }
 
 #[test]

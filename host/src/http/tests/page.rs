@@ -71,6 +71,7 @@ fn the_page_stays_small_however_much_there_is_to_show() {
         fault: Some(hostile.clone()),
     };
     for shard in 0..500 {
+        state.board.open_shard(shard);
         state.board.shard(shard, |status| status.cells = vec![cell.clone(); 4]);
     }
     for part in [Part::Kafka, Part::Redis, Part::Plugins] {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam_channel::Receiver;
 
@@ -35,6 +36,8 @@ pub(super) enum Manner {
     FailsAt(&'static str),
     /// The same, and it names the row.
     NamesRowAt(&'static str),
+    /// Its second instance, the first that a shard asks for, cannot be made.
+    SecondNotMade(Arc<AtomicU32>),
     /// It fails at every flush.
     NeverFlushes,
     /// It gives the same rows again and again.
@@ -80,6 +83,11 @@ impl Plugin for Counter {
     }
 
     fn instantiate(&self, _: &str) -> Result<(Box<dyn Instance>, Settings), PluginError> {
+        if let Manner::SecondNotMade(asked) = &self.manner
+            && asked.fetch_add(1, Ordering::Relaxed) == 1
+        {
+            return Err(PluginError::new(&self.description.name, Stage::Instantiate, "not now"));
+        }
         let settings =
             Settings { groups: vec![GROUP.to_owned()], horizon_ms: HORIZON_MS as u64, step_ms: 1_000 };
         let instance = Counting {

@@ -92,6 +92,18 @@ fn a_plugin_that_names_the_trade_goes_on_without_it() {
     survive(vec![sound(), counter(FRAGILE, FRAGILE, Manner::NamesRowAt(POISON))]);
 }
 
+#[test]
+fn a_plugin_that_cannot_be_made_when_a_shard_opens_is_made_later_and_lacks_nothing() {
+    let expected = all();
+    let late = counter(FRAGILE, FRAGILE, Manner::SecondNotMade(Arc::default()));
+    let stand = fed(vec![late, sound()], |stand| {
+        wait_until("the plugin that came late has all trades", || {
+            stand.stored_counts(FRAGILE, &expected) == expected
+        });
+    });
+    stand.assert_stored(&expected);
+}
+
 fn never_flushes() -> Vec<Running> {
     vec![sound(), counter(FRAGILE, FRAGILE, Manner::NeverFlushes)]
 }

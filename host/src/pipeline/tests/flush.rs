@@ -39,7 +39,7 @@ impl Flushing {
 
     fn with(manner: Manner, runtime: &tokio::runtime::Runtime) -> Self {
         let plugins = [LEADING, "second", "third"].map(|key| counter(key, key, manner.clone()));
-        let mut shard = Shard::new(0, &plugins, ClockMode::Event, Sight::Visible).unwrap();
+        let mut shard = Shard::new(0, &plugins, ClockMode::Event, Sight::Visible);
         shard.assign(0, 0, i64::MAX, now());
         let shared = shared(Setup { workers: 1, ..Setup::default() }, runtime.handle());
         let (sender, queue) = mpsc::channel(ROOM);

@@ -48,7 +48,7 @@ fn head() -> impl Strategy<Value = Head> {
 fn a_state_without_end_is_a_failure_of_its_plugin() {
     let running = counter("counter", LEADING, Manner::NeverExported);
     let mut tokens = Tokens::default();
-    let mut cell = Cell::new(&running, ClockMode::Wall, Sight::Visible).unwrap();
+    let mut cell = Cell::new(&running, ClockMode::Wall, Sight::Visible);
     let mut rounds = Rounds::new(0, 1_024, 0);
     while rounds.step(&mut cell, &mut tokens).is_some() {}
     let fault = cell.recovery.fault().unwrap();
@@ -69,7 +69,7 @@ proptest! {
         let clock = if event { ClockMode::Event } else { ClockMode::Wall };
         let running = counter("counter", LEADING, Manner::Sound);
         let mut tokens = Tokens::default();
-        let mut cell = Cell::new(&running, clock, Sight::Visible).unwrap();
+        let mut cell = Cell::new(&running, clock, Sight::Visible);
         cell.restore(Some(Saved::own(head, Some(Vec::new()))), &mut tokens);
         let resumes = cell.clock.resumes();
         cell.clock.assign(partition, first, i64::MAX);

@@ -26,6 +26,8 @@ pub(super) struct Closing {
     pub(super) shard: u32,
     /// When it is given up, by the monotonic clock.
     until: Duration,
+    /// When it was first looked at: T stands, so that no row changes any more by time alone.
+    now: Option<Now>,
     /// When it waits no more for dead letters; none before it was looked at.
     letters_until: Option<Duration>,
     /// Who is told that it is gone.
@@ -46,7 +48,7 @@ enum Awaits {
 impl Closing {
     pub(super) fn new(owned: Owned, until: Duration, done: Option<Sender<()>>) -> Self {
         let (shard, awaits) = (owned.shard.id, Awaits::Storing(Box::new(owned)));
-        Self { shard, until, letters_until: None, done, awaits }
+        Self { shard, until, now: None, letters_until: None, done, awaits }
     }
 
     /// Shortens the time until it is given up.
@@ -57,6 +59,7 @@ impl Closing {
     /// Goes on; says whether the shard is gone.
     pub(super) fn go_on(&mut self, shared: &Shared, now: Now) -> bool {
         let at = shared.clock.monotonic();
+        let now = *self.now.get_or_insert(now);
         self.awaits = match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
             Awaits::Storing(owned) => self.store(owned, shared, now, at),
             Awaits::Ending(task) => self.join(task, shared, at),
@@ -98,6 +101,9 @@ impl Closing {
             task.abort();
             return Awaits::Nothing;
         }
+        if !stored {
+            self.tell_given_up(shared);
+        }
         drop(writer);
         self.until = self.until.max(at + JOIN_AT_LEAST);
         Awaits::Ending(task)
@@ -109,9 +115,13 @@ impl Closing {
             Poll::Pending if at < self.until => return Awaits::Ending(task),
             Poll::Pending | Poll::Ready(Err(_)) => {}
         }
-        tracing::warn!(shard = self.shard, "Results not written in time; given up");
         task.abort();
-        shared.unwritten.store(true, Ordering::Relaxed);
+        self.tell_given_up(shared);
         Awaits::Nothing
+    }
+
+    fn tell_given_up(&self, shared: &Shared) {
+        tracing::warn!(shard = self.shard, "Results not written in time; given up");
+        shared.unwritten.store(true, Ordering::Relaxed);
     }
 }

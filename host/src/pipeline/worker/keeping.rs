@@ -140,7 +140,7 @@ impl Owned {
     pub(super) fn finish_renewal(&mut self, shared: &Shared, now: Now) {
         if let Some(renewals) = &mut self.renewals
             && let Some(renewal) = &mut renewals.current
-            && renewal.finish(&mut self.shard, &shared.clock, now)
+            && renewal.finish(&mut self.shard, now)
         {
             renewals.current = None;
             renewals.made += 1;

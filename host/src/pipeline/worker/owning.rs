@@ -47,20 +47,13 @@ impl Worker {
         }
         let shared = &self.shared;
         let sight = if shared.withholds() { Sight::Withheld } else { Sight::Visible };
-        let shard = match Shard::new(id, &shared.changes.running(), shared.rules.clock, sight) {
-            Ok(shard) => shard,
-            Err(error) => {
-                tracing::error!(shard = id, %error, "Shard cannot be opened");
-                shared.health.fail(Part::Plugins, &shard_topic(id), &error.to_string());
-                return;
-            }
-        };
+        // Whoever conducts a change waits for this shard, too; so before it is asked what runs.
+        shared.board.open_shard(id);
+        let shard = Shard::new(id, &shared.changes.running(), shared.rules.clock, sight);
         let wanted = wanted(shared, &shard.cells).unwrap_or_else(|| Wanted::nothing(shared));
         let handle = self.peers[self.index].clone();
         let clock = Arc::clone(&shared.clock);
         let writer = writer::start(id, Arc::clone(&shared.writing), clock, handle, &shared.runtime, wanted);
-        // Whoever conducts a change waits for this shard, too.
-        shared.board.shard(id, |_| ());
         self.shards.insert(id, Owned::new(shard, writer));
     }
 
@@ -76,7 +69,7 @@ impl Worker {
         }
     }
 
-    /// Answers those whose shards are all ready. A shard that could not be opened holds nobody.
+    /// Answers those whose shards are all ready. A shard that was given back meanwhile holds nobody.
     fn answer(&mut self) {
         let shards = &self.shards;
         let ready = |waiting: &Waiting| {
@@ -136,10 +129,8 @@ impl Worker {
             }
         } else {
             let shard = Layout::of_partition(partition);
-            match self.shards.remove(&shard) {
-                Some(owned) => return self.close(owned, Some(done)),
-                // Nobody misses one that could not be opened.
-                None => self.shared.health.clear(Part::Plugins, &shard_topic(shard)),
+            if let Some(owned) = self.shards.remove(&shard) {
+                return self.close(owned, Some(done));
             }
         }
         done.send(()).ok();

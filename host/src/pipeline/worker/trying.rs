@@ -209,6 +209,7 @@ impl Trying {
         self.new = Some(id);
         shard.add(cell, behind);
         if self.carry.is_none() {
+            self.trial.change(|reports| reports.reads_horizon = true);
             shard.begin_with_nothing(id, &shared.demands, now);
         }
         true
@@ -304,7 +305,10 @@ impl Trying {
             (cell.settled, cell.job) = (true, job);
             return true;
         }
-        if shared.checkpoint_interval.is_some() && !shard.cells[new].job.has_stored() {
+        // One that was given up is never saved; it is replaced like any other that was.
+        let saves =
+            shared.checkpoint_interval.is_some() && shard.cells[new].recovery.suspended_by().is_none();
+        if saves && !shard.cells[new].job.has_stored() {
             return false;
         }
         if let Some(former) = former {

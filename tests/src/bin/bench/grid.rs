@@ -24,7 +24,7 @@ const fn case(name: &'static str, change: fn(&mut Options)) -> Case {
     Case { name, shape: Shape::Arrays, change }
 }
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     case("arrays, unkeyed", |_| ()),
     Case { name: "single objects, keyed", shape: Shape::Singles, change: |_| () },
     case("3 plugins", |options| options.plugins = 3),
@@ -40,6 +40,7 @@ const CASES: [Case; 15] = [
     case("no checkpoints", |options| options.set("CHECKPOINT_INTERVAL=0")),
     case("checkpoints each second", |options| options.set("CHECKPOINT_INTERVAL=1s")),
     Case { name: "keyed, 12 partitions", shape: Shape::Singles, change: |options| options.partitions = 12 },
+    case("arrays, repartitioned", |options| options.set("PARTITIONING=repartition")),
 ];
 
 /// The rates at which latency is measured, in trades a second.
