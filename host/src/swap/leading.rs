@@ -117,9 +117,11 @@ impl Work {
         let runs = former.is_some();
         let carries = former.is_some_and(|(_, former)| holds_enough(&former.settings, &running.settings));
         let origin = if carries { Origin::Carried } else { Origin::Backfill };
-        let renamed = self.renamed(&running);
+        // Without a probation the second set is there for no longer than its state takes to be carried.
+        let stays = change.probation != Some(Duration::ZERO);
+        let hindrance = self.renamed(&running).or_else(|| self.has_no_room(name).filter(|_| stays));
         change.running = Some(running);
-        if let Some(ended) = renamed.or_else(|| self.has_no_room(name)) {
+        if let Some(ended) = hindrance {
             return end(change, ended);
         }
         // A shadow is in nobody's place: a restart knows nothing of it.
@@ -155,7 +157,7 @@ impl Work {
             second >> 20,
             limit >> 20
         );
-        let remedy = "raise MEMORY_LIMIT_MB and restart, or try again when fewer tokens trade";
+        let remedy = "ask for it with ?probation=0, raise MEMORY_LIMIT_MB and restart, or try again when fewer tokens trade";
         (visible + second > limit).then(|| Ended::because("refused", &words, remedy))
     }
 

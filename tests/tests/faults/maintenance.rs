@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use aggregator::plugin::catalog::DEFAULT_COMPONENT;
 use aggregator_tests::broker;
 use aggregator_tests::compare::{AGGREGATES, row_differences};
 use aggregator_tests::host::Host;
 use aggregator_tests::oracle::Oracle;
-use aggregator_tests::plugins_dir::{PluginsDir, hostile};
+use aggregator_tests::plugins_dir::{PluginsDir, hostile, variant};
 use aggregator_tests::producer::Producer;
 use aggregator_tests::redis_server::{Memory, RedisServer};
 use aggregator_tests::report::Kept;
@@ -167,8 +168,10 @@ fn an_explosion_of_tokens_stays_within_the_limit_and_those_that_trade_stay_exact
     let explosion = Explosion::new(tokens);
     let (broker, redis) = (broker::shared(), RedisServer::start().unwrap());
     let topic = broker.topic("explosion", 4).unwrap();
+    let plugins = PluginsDir::new().unwrap();
     let settings = Settings::of(broker, &topic, &redis)
         .with("CLOCK", "event")
+        .with("PLUGINS_DIR", &plugins.path().display().to_string())
         .with("MEMORY_LIMIT_MB", &limit_mib.to_string());
     let host = Host::start(&settings).unwrap();
     let producer = Producer::new(broker, &topic).unwrap();
@@ -200,6 +203,14 @@ fn an_explosion_of_tokens_stays_within_the_limit_and_those_that_trade_stay_exact
     let shown = |token: &str| host.json(&format!("/tokens/{token}")).unwrap();
     assert!(shown("cold-0")["incomplete_until"].is_string());
     assert!(shown("hot-0")["incomplete_until"].is_null());
+
+    // There is no room for two sets of cells, but for as long as state is carried.
+    let put = |path| http::send("PUT", host.port(), path, "", &variant(DEFAULT_COMPONENT, 1)).unwrap();
+    let refused = put("/plugins/sliding-window");
+    assert!((400..500).contains(&refused.status) && refused.body.contains("MEMORY_LIMIT_MB"), "{refused:?}");
+    let swapped = put("/plugins/sliding-window?probation=0");
+    assert_eq!(swapped.status, 200, "{}", swapped.body);
+    explosion.assert_hot_exact(&redis);
     assert!(host.log().iter().all(|line| line["level"] != "ERROR"));
 }
 
