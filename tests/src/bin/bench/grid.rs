@@ -40,7 +40,7 @@ const CASES: [Case; 16] = [
     case("no checkpoints", |options| options.set("CHECKPOINT_INTERVAL=0")),
     case("checkpoints each second", |options| options.set("CHECKPOINT_INTERVAL=1s")),
     Case { name: "keyed, 12 partitions", shape: Shape::Singles, change: |options| options.partitions = 12 },
-    case("arrays, repartitioned", |options| options.set("PARTITIONING=repartition")),
+    case("arrays, repartitioned", repartitioned),
 ];
 
 /// The rates at which latency is measured, in trades a second.
@@ -57,6 +57,12 @@ fn fifty_windows() -> String {
 /// more of them than Redis takes in that time.
 fn of_many_tokens(options: &mut Options, tokens: usize) {
     options.tokens = tokens;
+    options.programs = vec![Program::Host];
+}
+
+/// Without the baseline, which reads the topic once.
+fn repartitioned(options: &mut Options) {
+    options.set("PARTITIONING=repartition");
     options.programs = vec![Program::Host];
 }
 
