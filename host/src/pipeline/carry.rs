@@ -60,13 +60,36 @@ pub(super) fn step(rounds: &mut Rounds, from: &mut Cell, to: &mut Cell, tokens: 
     Carried::InStep
 }
 
-/// What draining came to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Drained {
-    /// How many rows were given.
+/// The draining of a cell that has taken state over.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Draining {
+    /// How many rows it has given.
     pub(super) rows: usize,
-    /// There are more.
-    pub(super) more: bool,
+}
+
+impl Draining {
+    /// Has the cell give changed rows that nobody needs, for as long as a batch may wait; says whether that is enough:
+    /// each token's row, however fast more of them change meanwhile. Addresses that no cell knows any more go to `gone`.
+    /// None where the cell has failed, or does not know T.
+    pub(super) fn step(
+        &mut self,
+        cell: &mut Cell,
+        tokens: &mut Tokens,
+        gone: &mut Vec<Arc<str>>,
+        clock: &WallClock,
+        now: Now,
+    ) -> Option<bool> {
+        let clock_ms = cell.clock.advance(now)?;
+        let until = clock.monotonic() + DRAIN_FOR;
+        let mut more = true;
+        while more && clock.monotonic() < until {
+            let table = cell.flush(clock_ms, DRAINED_ROWS, tokens)?;
+            gone.extend(table.forgotten.iter().filter_map(|&number| cell.forgotten(number, false, tokens)));
+            self.rows += table.tokens.len();
+            more = table.more;
+        }
+        Some(!more || self.rows > cell.known.len())
+    }
 }
 
 impl Cell {
@@ -76,25 +99,5 @@ impl Cell {
         self.clock = former.clock.clone();
         self.recovery.quarantined.clone_from(&former.recovery.quarantined);
         self.apart = true;
-    }
-
-    /// Has the cell give changed rows that nobody needs, for as long as a batch may wait, with the addresses that no
-    /// cell knows any more. None where it has failed, or does not know T.
-    pub(super) fn drain(
-        &mut self,
-        tokens: &mut Tokens,
-        gone: &mut Vec<Arc<str>>,
-        clock: &WallClock,
-        now: Now,
-    ) -> Option<Drained> {
-        let clock_ms = self.clock.advance(now)?;
-        let until = clock.monotonic() + DRAIN_FOR;
-        let mut drained = Drained { rows: 0, more: true };
-        while drained.more && clock.monotonic() < until {
-            let table = self.flush(clock_ms, DRAINED_ROWS, tokens)?;
-            gone.extend(table.forgotten.iter().filter_map(|&number| self.forgotten(number, false, tokens)));
-            drained = Drained { rows: drained.rows + table.tokens.len(), more: table.more };
-        }
-        Some(drained)
     }
 }

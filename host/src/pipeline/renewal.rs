@@ -6,7 +6,7 @@
 //! the place; what it may still have counts as changed and is written once more. Not for another version of a plugin. Invariant:
 //! until then the former cell goes on as if there was no other; no checkpoint of it is taken meanwhile.
 
-use super::carry::{self, Carried};
+use super::carry::{self, Carried, Draining};
 use super::cell::{Cell, CellId, Sight};
 use super::cell_clock::Now;
 use super::comparison::Moment;
@@ -22,8 +22,8 @@ pub(super) struct Renewal {
     new: CellId,
     /// How far its state has been carried, while it is.
     carry: Option<Rounds>,
-    /// How many rows the new one has given, and whether those are enough.
-    drained_rows: usize,
+    /// How far the new one has given the rows that nobody needs, and whether that is enough.
+    draining: Draining,
     drained: bool,
 }
 
@@ -58,7 +58,13 @@ impl Renewal {
         new.begin_like(cell);
         let id = new.id;
         shard.add(new, None);
-        Some(Self { former, new: id, carry: Some(carry::begin()), drained_rows: 0, drained: false })
+        Some(Self {
+            former,
+            new: id,
+            carry: Some(carry::begin()),
+            draining: Draining::default(),
+            drained: false,
+        })
     }
 
     fn places(&self, shard: &Shard) -> Option<[usize; 2]> {
@@ -106,11 +112,9 @@ impl Renewal {
     /// Has the new cell give some of the rows that nobody needs.
     fn drain(&mut self, shard: &mut Shard, new: usize, clock: &WallClock, now: Now) -> Step {
         let Shard { cells, tokens, gone, .. } = shard;
-        match cells[new].drain(tokens, gone, clock, now) {
-            Some(drained) => {
-                self.drained_rows += drained.rows;
-                // Each token's, however fast they change meanwhile.
-                self.drained = !drained.more || self.drained_rows > cells[new].known.len();
+        match self.draining.step(&mut cells[new], tokens, gone, clock, now) {
+            Some(enough) => {
+                self.drained = enough;
                 Step::Busy
             }
             None => Step::Waiting,

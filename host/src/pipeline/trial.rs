@@ -211,6 +211,12 @@ struct Inner {
     leaving: BTreeSet<String>,
 }
 
+impl Inner {
+    fn all(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter().chain(self.trials.iter().map(|trial| &trial.running))
+    }
+}
+
 impl Changes {
     /// Nothing is tried; these plugins run.
     pub(super) fn new(running: Vec<Running>) -> Self {
@@ -255,15 +261,12 @@ impl Changes {
 
     /// The plugins that run, and those that are tried.
     pub fn all(&self) -> Vec<Running> {
-        self.with(|inner| {
-            let tried = inner.trials.iter().map(|trial| &trial.running);
-            inner.running.iter().chain(tried).cloned().collect()
-        })
+        self.with(|inner| inner.all().cloned().collect())
     }
 
     /// Whether a plugin of this name runs or is tried.
     pub fn has(&self, name: &str) -> bool {
-        self.all().iter().any(|running| running.name() == name)
+        self.with(|inner| inner.all().any(|running| running.name() == name))
     }
 
     /// Plugins that are to go.

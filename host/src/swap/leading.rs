@@ -388,13 +388,16 @@ impl Work {
             status::remember(name, &mut kept.history, change.remembered());
         }
         let (waiting, answer) = (change.answer.take(), change.final_answer());
+        let tried = change.running.is_some();
         // Who hears of it may send the next component at once: the memory of one is enough.
         drop(change);
         if let Some(waiting) = waiting {
             tell(waiting, answer);
         }
         // What pages of state on their way took is free, but scattered: the allocator would keep it.
-        allocator::trim();
+        if tried {
+            allocator::trim();
+        }
     }
 
     fn unload(&mut self, name: &str) {

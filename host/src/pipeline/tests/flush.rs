@@ -11,6 +11,7 @@ use super::stand::{LEADING, Setup, shared};
 use crate::config::ClockMode;
 use crate::pipeline::Shared;
 use crate::pipeline::batch::{Feed, Mark, Progress};
+use crate::pipeline::carry::Draining;
 use crate::pipeline::cell::Sight;
 use crate::pipeline::cell_clock::Now;
 use crate::pipeline::flush::{Left, flush};
@@ -94,13 +95,13 @@ impl Flushing {
 /// Drains the first cell; gives how many rows that took, and whether there are more.
 fn drain(flushing: &mut Flushing) -> (usize, bool) {
     let Shard { cells, tokens, gone, .. } = &mut flushing.shard;
-    let (mut rows, mut more) = (0, true);
+    let (mut draining, mut more) = (Draining::default(), true);
     while more {
-        let drained = cells[0].drain(tokens, gone, &flushing.shared.clock, now()).unwrap();
-        assert!(drained.rows > 0, "draining goes on");
-        (rows, more) = (rows + drained.rows, drained.more);
+        let before = draining.rows;
+        more = !draining.step(&mut cells[0], tokens, gone, &flushing.shared.clock, now()).unwrap();
+        assert!(draining.rows > before, "draining goes on");
     }
-    (rows, more)
+    (draining.rows, more)
 }
 
 fn now() -> Now {
@@ -169,6 +170,7 @@ fn rows_without_end_end_the_instance_however_often_the_time_is_up() {
     let mut flushing = Flushing::with(Manner::NeverEnds, &runtime);
     flushing.take(1);
     let Shard { cells, tokens, gone, .. } = &mut flushing.shard;
-    assert!(cells[0].drain(tokens, gone, &flushing.shared.clock, now()).is_none());
+    let drained = Draining::default().step(&mut cells[0], tokens, gone, &flushing.shared.clock, now());
+    assert!(drained.is_none());
     assert!(!cells[0].is_active());
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::super::Shared;
-use super::super::carry::{self, Carried};
+use super::super::carry::{self, Carried, Draining};
 use super::super::cell::{Cell, CellId, Sight};
 use super::super::cell_clock::Now;
 use super::super::checkpoint::Job;
@@ -29,8 +29,8 @@ pub(in super::super) struct Trying {
     new: Option<CellId>,
     /// How far its state has been carried, while it is.
     carry: Option<Rounds>,
-    /// How many rows it has given that nobody needs.
-    drained_rows: usize,
+    /// How far it has given the rows that nobody needs.
+    draining: Draining,
     /// Rows that wait to be compared.
     waiting: Waiting,
     pauses: Pauses,
@@ -52,7 +52,15 @@ impl Trying {
     pub(super) fn new(trial: Arc<Trial>, shard: u32) -> Self {
         trial.report(shard, Stage::Preparing);
         let (waiting, pauses) = (Waiting::default(), Pauses::default());
-        Self { trial, stage: Stage::Preparing, new: None, carry: None, drained_rows: 0, waiting, pauses }
+        Self {
+            trial,
+            stage: Stage::Preparing,
+            new: None,
+            carry: None,
+            draining: Draining::default(),
+            waiting,
+            pauses,
+        }
     }
 
     /// Notes that the shard has taken a batch.
@@ -252,9 +260,7 @@ impl Trying {
     fn drain(&mut self, shard: &mut Shard, new: usize, shared: &Shared, now: Now) -> bool {
         let Shard { cells, tokens, gone, .. } = shard;
         let cell = &mut cells[new];
-        let drained = cell.drain(tokens, gone, &shared.clock, now);
-        self.drained_rows += drained.map_or(0, |drained| drained.rows);
-        let more = drained.is_some_and(|drained| drained.more && self.drained_rows <= cell.known.len());
+        let more = self.draining.step(cell, tokens, gone, &shared.clock, now) == Some(false);
         if more || !cell.is_active() {
             return true;
         }
@@ -340,7 +346,7 @@ impl Trying {
             shard.remove(new);
         }
         self.new = None;
-        self.drained_rows = 0;
+        self.draining = Draining::default();
     }
 
     /// Whether the rows of a cell are compared, and if so whether they are those of the new one.
