@@ -15,7 +15,7 @@ const PREFETCH_KIB: usize = 16_384;
 /// The same for partitions that are read again.
 const CATCH_UP_PREFETCH_KIB: usize = 4_096;
 /// The longest time between two heartbeats of a member of the group.
-const HEARTBEAT: Duration = Duration::from_millis(300);
+const HEARTBEAT: Duration = Duration::from_millis(200);
 /// The longest answer of a broker that librdkafka takes by default, in bytes.
 const ANSWER_BYTES: usize = 100_000_000;
 /// The longest message that librdkafka sends by default, in bytes.

@@ -39,11 +39,16 @@ pub struct Span {
     pub end: i64,
 }
 
-/// A question: the spans of these partitions, or of all there are.
+/// What is asked.
 #[derive(Debug)]
 pub(super) enum Question {
+    /// The spans of all partitions that there are.
     All,
+    /// The spans of these.
     These(Vec<i32>),
+    /// No spans: the asking itself has the client go on that reads these, as after each round of the group; see
+    /// [`Inquiry::rouse`].
+    Rouse(Vec<i32>),
 }
 
 /// What the broker says of a topic and some of its partitions.
@@ -149,6 +154,10 @@ impl Inquiry {
         let wanted = match question {
             Question::These(partitions) => partitions.clone(),
             Question::All => before.partitions.iter().map(|(partition, _)| *partition).collect(),
+            Question::Rouse(read) => {
+                self.rouse(&before.partitions, read);
+                Vec::new()
+            }
         };
         let count = before.partitions.len();
         let mut answer = Answer { topic_id: before.id.clone(), count, ..Answer::default() };
@@ -171,6 +180,24 @@ impl Inquiry {
         match answer.spans.is_empty() || describe(self.consumer.client(), topic, TIMEOUT)?.id == before.id {
             true => Ok(answer),
             false => Err(format!("topic {topic} was made anew just now")),
+        }
+    }
+}
+
+impl Inquiry {
+    /// Has the client do at once what it would do up to a second later. In a round of the group it stops fetching
+    /// everything; the connection to a broker, idle by then, hears that it may go on with the next request of any
+    /// kind. And it takes part in a round a second after the last one, unless it was told of topics since then, as it
+    /// was when the topic was described; a partition that moves takes two rounds.
+    fn rouse(&self, partitions: &[(i32, Option<i32>)], read: &[i32]) {
+        let mut roused = BTreeSet::new();
+        for &(partition, leader) in partitions {
+            if read.contains(&partition) && leader.is_some_and(|leader| roused.insert(leader)) {
+                let asked = self.consumer.fetch_watermarks(&self.rules.topic, partition, TIMEOUT);
+                if let Err(error) = asked {
+                    tracing::debug!(partition, %error, "Connection not roused");
+                }
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::config::Kafka;
 use crate::health::Part;
 use crate::kafka::context::{Context, Notice, positions, serve};
 use crate::kafka::native::PartitionQueue;
-use crate::kafka::offsets::Offsets;
+use crate::kafka::offsets::{Offsets, Question};
 use crate::kafka::partition::{Look, Partition, ProgressRules};
 use crate::pipeline::Intake;
 use crate::pipeline::board::state;
@@ -31,6 +31,8 @@ use opening::Opening;
 
 /// How often the consumer is served at least.
 const SERVE_EVERY: Duration = Duration::from_millis(50);
+/// The same while the group waits for us.
+const ANSWER_EVERY: Duration = Duration::from_millis(5);
 /// How often ends are looked up and positions posted.
 const TIDY_EVERY: Duration = Duration::from_millis(500);
 /// How often positions are committed, for lag tools.
@@ -180,13 +182,22 @@ impl Reader {
                 Err(crossbeam_channel::TryRecvError::Empty) => {}
             }
             let busy = self.reading && self.look();
-            if !busy || served_at.elapsed() >= SERVE_EVERY {
+            let every = self.serve_every();
+            if !busy || served_at.elapsed() >= every {
                 served_at = Instant::now();
                 self.serve();
             }
             if !busy {
-                thread::park_timeout(SERVE_EVERY);
+                thread::park_timeout(every);
             }
+        }
+    }
+
+    /// How often the consumer and whoever owes an answer are looked at. Nothing is fetched until the group has ours.
+    fn serve_every(&self) -> Duration {
+        match self.opening.is_some() || self.leaving.is_some() {
+            true => ANSWER_EVERY,
+            false => SERVE_EVERY,
         }
     }
 
@@ -236,6 +247,7 @@ impl Reader {
             self.finish_opening();
         }
         self.finish_leaving();
+        self.pass_markers();
         if self.tidied_at.elapsed() >= TIDY_EVERY {
             self.tidied_at = Instant::now();
             self.tidy();
@@ -339,13 +351,20 @@ impl Reader {
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             self.fail(&format!("unassign: {error}"));
         }
+        self.rouse();
+    }
+
+    /// Has the client go on at once that has been through a round of the group.
+    fn rouse(&self) {
+        if self.grouped {
+            self.offsets.ask(Question::Rouse(self.partitions.keys().copied().collect()));
+        }
     }
 
     /// Posts where the partitions stand, and leaves out those whose broker does not answer.
     fn tidy(&mut self) {
         if self.reading && self.ending == Ending::No {
             self.ask_again();
-            self.pass_markers();
             self.leave_silent_out();
         }
         let failing = &self.failing;
@@ -377,7 +396,8 @@ impl Reader {
         }
     }
 
-    /// Tells partitions how far librdkafka has read, markers that it does not hand out included.
+    /// Tells partitions how far librdkafka has read, markers that it does not hand out included. Its main thread
+    /// answers that, and sends the heartbeat that is due; left alone it wakes up twice a second.
     fn pass_markers(&mut self) {
         for (partition, position) in positions(&self.consumer) {
             if let Some(partition) = self.partitions.get_mut(&partition) {

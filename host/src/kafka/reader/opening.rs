@@ -166,6 +166,7 @@ impl Reader {
             Err(error) => self.fail(&format!("assign: {error}")),
         }
         self.tidy();
+        self.rouse();
     }
 
     /// Reads the others while the broker of a partition does not answer.
