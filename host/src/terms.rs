@@ -87,10 +87,11 @@ impl Terms<'_> {
         };
         self.adopt().await;
         let horizon = Horizon::longest(&self.shared.changes.running());
-        kafka::prepare(self.config, horizon, &self.shared.health).await;
+        let between = kafka::prepare(self.config, horizon, &self.shared.health).await;
         let topics = kafka::identify(self.config, self.shared).await.map_err(internal)?;
         self.recognise(&topics).await;
-        let source = Source::start(self.config, &topics, self.pipeline.intake()).map_err(internal)?;
+        let source =
+            Source::start(self.config, &topics, between, self.pipeline.intake()).map_err(internal)?;
         Ok(Term { source, lease })
     }
 

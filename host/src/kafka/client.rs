@@ -135,8 +135,8 @@ pub(super) fn producer(config: &Kafka) -> ClientConfig {
     client
 }
 
-/// A producer that writes in transactions under a name of its own.
-pub(super) fn transactional_producer(config: &Kafka, name: &str) -> ClientConfig {
+/// A producer that writes in transactions under a name of its own, in batches of so many bytes.
+pub(super) fn transactional_producer(config: &Kafka, name: &str, batch_bytes: usize) -> ClientConfig {
     // A transaction that its host cannot end is ended by the broker after this time; it is longer than
     // any single request may take.
     let timeout = millis(config.session_timeout.max(SHORTEST_TRANSACTION));
@@ -147,8 +147,10 @@ pub(super) fn transactional_producer(config: &Kafka, name: &str) -> ClientConfig
         .set("transaction.timeout.ms", &timeout)
         .set("message.timeout.ms", &timeout)
         .set("message.max.bytes", MESSAGE_BYTES.max(letter_bytes).to_string())
-        // As for other dead letters: what is longer travels alone.
-        .set("batch.size", "65536")
+        // What is longer than a batch travels alone, so that a topic that refuses it refuses no other.
+        .set("batch.size", batch_bytes.to_string())
+        // Two thirds of a packed trade are hashes and addresses, which hardly shrink.
+        .set("compression.type", "none")
         // What waits is bounded by whoever fills transactions.
         .set("queue.buffering.max.messages", "1000000")
         .set("linger.ms", "0");

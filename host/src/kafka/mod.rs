@@ -46,7 +46,7 @@ use reader::{Control, Reader};
 use repartition::FirstHop;
 
 pub use identity::{Identity, Topics, identify};
-pub use repartition::prepare;
+pub use repartition::{Between, prepare};
 
 /// How long the client may take to say goodbye.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
@@ -74,17 +74,25 @@ pub struct Source {
 }
 
 impl Source {
-    /// Starts reading; a broker that is away is waited for.
-    pub fn start(config: &Config, topics: &Topics, intake: Intake) -> Result<Self, ClientError> {
-        let hops = config.pipeline.partitioning == Partitioning::Repartition;
-        let stream = match hops {
-            true => repartition::second_hop(config, topics),
-            false => Stream::of(config, topics, ""),
+    /// Starts reading; a broker that is away is waited for. `between` is what [`prepare`] has found.
+    ///
+    /// # Errors
+    /// Fails where a client or a thread cannot be made.
+    pub fn start(
+        config: &Config,
+        topics: &Topics,
+        between: Option<Between>,
+        intake: Intake,
+    ) -> Result<Self, ClientError> {
+        let stream = match between {
+            Some(_) => repartition::second_hop(config, topics),
+            None => Stream::of(config, topics, ""),
         };
         let start_rules = start_rules(config, &stream.kafka, intake.shared());
         let catch_up = CatchUp::start(&stream, intake.clone(), start_rules)
             .map_err(|error| ClientError::new(&config.kafka, error))?;
-        let first_hop = if hops { Some(FirstHop::start(config, topics, &intake)?) } else { None };
+        let first_hop =
+            between.map(|between| FirstHop::start(config, topics, between, &intake)).transpose()?;
         let reading = Reading::start(config, stream, intake)?;
         Ok(Self { reading, catch_up: Some(catch_up), first_hop })
     }

@@ -12,6 +12,8 @@ use crate::trade::{Optional, Packed, PackedError, Reason, Rejected, Rows};
 
 /// The form of parcels; the first byte of each.
 const FORMAT: u8 = 1;
+/// What a record takes besides its trades, about.
+const ROOM: usize = 256;
 /// More partitions than any source has.
 const MOST_SOURCES: u32 = 1 << 20;
 
@@ -49,7 +51,8 @@ impl Parcel {
     /// The bytes of a record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![FORMAT];
+        let mut bytes = Vec::with_capacity(ROOM + self.trades.weight());
+        bytes.push(FORMAT);
         // A parcel is plain data in memory, and so is the vector: writing cannot fail.
         if rmp_serde::encode::write(&mut bytes, self).is_err() {
             bytes.clear();

@@ -31,7 +31,7 @@ mod written;
 pub use column::Column;
 pub use fallback::element;
 pub use packed::{Packed, PackedError};
-pub use packing::{EVERYTHING, Pack, pack};
+pub use packing::{EVERYTHING, Sorter};
 pub use rejected::{Reason, Rejected};
 pub use rows::{Optional, Place, Rows, Texts};
 pub use tokens::Tokens;

@@ -37,6 +37,11 @@ impl PackedTexts {
         self.lengths.push(text.len() as u16);
     }
 
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.lengths.clear();
+    }
+
     fn len(&self) -> usize {
         self.lengths.len()
     }
@@ -117,6 +122,28 @@ impl Packed {
         const ROW_BYTES: usize = 60;
         let texts = self.addresses.bytes.len() + self.wallets.bytes.len() + self.tx_hashes.bytes.len();
         texts + self.len() * ROW_BYTES
+    }
+
+    /// Removes all trades and keeps the memory for the next ones.
+    pub(super) fn clear(&mut self) {
+        let Self {
+            addresses,
+            tokens,
+            times_ms,
+            sides,
+            natives,
+            amounts,
+            prices,
+            wallets,
+            tx_hashes,
+            offsets,
+            elements,
+        } = self;
+        [addresses, wallets, tx_hashes].into_iter().for_each(PackedTexts::clear);
+        [amounts, prices].into_iter().for_each(Vec::clear);
+        [times_ms, natives, offsets].into_iter().for_each(Vec::clear);
+        [tokens, elements].into_iter().for_each(Vec::clear);
+        sides.clear();
     }
 
     /// Adds the address of a token and returns its index.

@@ -11,17 +11,6 @@ pub const EVERYTHING: Optional = Optional { wallet: true, wallet_hash: false, tx
 /// A pack that weighs so much is closed and another one begun, so that no record outgrows what brokers take.
 const FULL_BYTES: usize = 512 << 10;
 
-/// The trades of a batch for one target.
-#[derive(Debug)]
-pub struct Pack {
-    /// The target.
-    pub target: u32,
-    /// Its trades.
-    pub trades: Packed,
-    /// Whether none follows for this target.
-    pub last: bool,
-}
-
 /// Where a token stands in the pack that is open for its target.
 #[derive(Debug, Clone, Copy)]
 struct Standing {
@@ -30,30 +19,65 @@ struct Standing {
     index: u32,
 }
 
-/// Packs the rows of a batch for `targets` targets: xxh3-64 of the token modulo their number. Packs of one target
-/// follow each other in the order of their trades. `offset` gives the offset of a message by its index.
-pub fn pack(rows: &Rows, targets: u32, offset: impl Fn(u32) -> i64) -> Vec<Pack> {
-    let mut open: Vec<(u32, Packed)> = Vec::new();
-    open.resize_with(targets as usize, || (1, Packed::default()));
-    let mut standing = vec![Standing { pack: 0, index: 0 }; rows.tokens.len()];
-    let mut packs = Vec::new();
-    for row in 0..rows.len() {
-        let token = rows.token[row];
-        let target = (rows.tokens.hash(token) % u64::from(targets)) as u32;
-        let (number, trades) = &mut open[target as usize];
-        if trades.weight() >= FULL_BYTES {
-            *number += 1;
-            packs.push(Pack { target, trades: std::mem::take(trades), last: false });
-        }
-        let known = &mut standing[token as usize];
-        if known.pack != *number {
-            *known = Standing { pack: *number, index: trades.introduce(rows.tokens.text(token)) };
-        }
-        trades.push(rows, row, known.index, offset(rows.places[row].record));
+/// The pack that is being filled for a target.
+#[derive(Debug, Default)]
+struct Open {
+    /// Which one of the batch it is, 1 for the first one.
+    number: u32,
+    trades: Packed,
+}
+
+/// Sorts batches for a number of targets; keeps memory from one to the next.
+#[derive(Debug)]
+pub struct Sorter {
+    open: Vec<Open>,
+    standing: Vec<Standing>,
+}
+
+impl Sorter {
+    /// One for so many targets.
+    #[must_use]
+    pub fn new(targets: u32) -> Self {
+        let mut open = Vec::new();
+        open.resize_with(targets as usize, Open::default);
+        Self { open, standing: Vec::new() }
     }
-    let rest = open.into_iter().zip(0..).filter(|((_, trades), _)| !trades.is_empty());
-    packs.extend(rest.map(|((_, trades), target)| Pack { target, trades, last: true }));
-    packs
+
+    /// Packs the rows of a batch; the target of a token is its xxh3-64 modulo their number. Gives each pack with its
+    /// target, and says whether none follows for that. Packs of one target follow each other in the order of their
+    /// trades. `offset` gives the offset of a message by its index.
+    pub fn pack(
+        &mut self,
+        rows: &Rows,
+        offset: impl Fn(u32) -> i64,
+        mut give: impl FnMut(u32, &mut Packed, bool),
+    ) {
+        let targets = self.open.len() as u64;
+        self.standing.clear();
+        self.standing.resize(rows.tokens.len(), Standing { pack: 0, index: 0 });
+        self.open.iter_mut().for_each(|open| open.number = 1);
+        for row in 0..rows.len() {
+            let token = rows.token[row];
+            let target = (rows.tokens.hash(token) % targets) as u32;
+            let Open { number, trades } = &mut self.open[target as usize];
+            if trades.weight() >= FULL_BYTES {
+                give(target, trades, false);
+                trades.clear();
+                *number += 1;
+            }
+            let known = &mut self.standing[token as usize];
+            if known.pack != *number {
+                *known = Standing { pack: *number, index: trades.introduce(rows.tokens.text(token)) };
+            }
+            trades.push(rows, row, known.index, offset(rows.places[row].record));
+        }
+        for (Open { trades, .. }, target) in self.open.iter_mut().zip(0..) {
+            if !trades.is_empty() {
+                give(target, trades, true);
+                trades.clear();
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +89,21 @@ mod tests {
     use super::super::rows::{Place, Trade};
     use super::super::{Decoder, Limits};
     use super::*;
+
+    /// The trades of a batch for one target.
+    struct Pack {
+        target: u32,
+        trades: Packed,
+        last: bool,
+    }
+
+    fn pack(rows: &Rows, targets: u32, offset: impl Fn(u32) -> i64) -> Vec<Pack> {
+        let mut packs = Vec::new();
+        Sorter::new(targets).pack(rows, offset, |target, trades, last| {
+            packs.push(Pack { target, trades: trades.clone(), last });
+        });
+        packs
+    }
 
     /// A trade as text and numbers, which live as long as the test.
     type Drawn = (String, String, bool, i64, f64, f64, i64, String);

@@ -16,6 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::Between;
 use super::committed::{Committed, Note};
 use super::producer::{Destination, Failure, Outgoing, Transactions};
 use super::shipment::{Packer, Shipment};
@@ -108,6 +109,7 @@ impl Hop {
     pub(super) fn new(
         config: &Config,
         topics: &Topics,
+        between: Between,
         intake: Intake,
         consumer: Arc<BaseConsumer<Context>>,
         events: Receiver<Event>,
@@ -121,6 +123,7 @@ impl Hop {
             topic: kafka.hop_topic(),
             letters: kafka.dead_letter_topic.clone(),
             source: kafka.topic.clone(),
+            batch_bytes: between.batch_bytes,
         };
         let shards = config.pipeline.shards;
         Self {
@@ -313,10 +316,10 @@ impl Hop {
         if self.uncertain {
             self.reconcile()?;
         }
+        while self.gather() {}
         if Instant::now() < self.next_at && self.shipment.bytes() < FULL_BYTES {
             return Ok(false);
         }
-        while self.taking && self.shipment.bytes() < FULL_BYTES && self.take_next() {}
         let marks_due = self.changed || self.marked_at.is_none_or(|at| at.elapsed() >= MARK_EVERY);
         let marks = marks_due && !self.sources.is_empty();
         if self.shipment.is_empty() && !marks {
@@ -331,8 +334,11 @@ impl Hop {
         Ok(true)
     }
 
-    /// Takes one batch from a lane that has one and may be read; false where there is none.
-    fn take_next(&mut self) -> bool {
+    /// Takes a batch from each lane that has one and may be read, as long as there is room; false where there is none.
+    fn gather(&mut self) -> bool {
+        if !self.taking || self.shipment.bytes() >= FULL_BYTES {
+            return false;
+        }
         let shared = Arc::clone(self.intake.shared());
         let front = Arc::clone(self.intake.front());
         let mut taken = false;
@@ -364,7 +370,7 @@ impl Hop {
         taken
     }
 
-    /// Sends the shipment, and marks of all partitions to all shards where asked for.
+    /// Sends the shipment, and marks of all partitions to all shards where asked for. The next one is gathered meanwhile.
     fn transact(&mut self, with_marks: bool) -> Result<(), String> {
         // Taken before anything is sent: where the group has moved on since, it refuses the transaction.
         let group = self.consumer.group_metadata().ok_or("no member of a group")?;
@@ -374,42 +380,44 @@ impl Hop {
             let opened = Transactions::open(&self.config, &self.name, destination, metrics, ending)?;
             self.transactions = Some(opened);
         }
-        let Some(transactions) = &self.transactions else {
+        let Some(transactions) = self.transactions.take() else {
             return Ok(());
         };
         let marks = if with_marks { self.marks() } else { Vec::new() };
         let offsets = self.offsets().map_err(|error| error.to_string())?;
-        let letters: Vec<_> = self.shipment.letters();
-        let mut shortened = self.shipment.shortened.clone();
-        let records = self.shipment.records().chain(&marks);
-        let committed = transactions.commit(records, &letters, &mut shortened, &offsets, &group);
-        if let Err(Failure { words, usable }) = committed {
-            self.shipment.shortened = shortened;
+        let changed = std::mem::take(&mut self.changed);
+        let mut sent = std::mem::take(&mut self.shipment);
+        let mut shortened = std::mem::take(&mut sent.shortened);
+        let (records, letters) = (sent.records().chain(&marks), sent.letters());
+        let committed =
+            transactions.commit(records, &letters, &mut shortened, (&offsets, &group), || self.gather());
+        let usable = committed.as_ref().err().is_none_or(|failure| failure.usable);
+        self.transactions = usable.then_some(transactions);
+        if let Err(Failure { words, .. }) = committed {
+            self.changed |= changed;
             self.uncertain = true;
-            if !usable {
-                self.transactions = None;
-            }
+            sent.shortened = shortened;
+            self.shipment.put_back(sent);
             return Err(words);
         }
-        self.committed(with_marks);
+        if with_marks {
+            self.marked_at = Some(Instant::now());
+        }
+        self.committed(sent);
         Ok(())
     }
 
-    fn committed(&mut self, with_marks: bool) {
-        if with_marks {
-            self.changed = false;
-            self.marked_at = Some(Instant::now());
-        }
-        let shared = Arc::clone(self.intake.shared());
-        let (messages, letters) = std::mem::take(&mut self.shipment).count(&shared.rejections);
-        shared.metrics.messages.inc_by(messages as u64);
-        shared.metrics.dead_letters.inc_by(letters as u64);
-        for (&partition, source) in &self.sources {
+    fn committed(&self, sent: Shipment) {
+        for (partition, next) in sent.ends() {
+            let newest_ms = self.sources.get(&partition).and_then(Source::newest_ms);
             self.intake.board().partition(partition, |status| {
-                status.decoded = source.next;
-                status.newest_ms = source.newest_ms();
+                (status.decoded, status.newest_ms) = (next, newest_ms);
             });
         }
+        let shared = self.intake.shared();
+        let (messages, letters) = sent.count(&shared.rejections);
+        shared.metrics.messages.inc_by(messages as u64);
+        shared.metrics.dead_letters.inc_by(letters as u64);
     }
 
     /// Asks what of the shipment was committed after all, and keeps the rest.

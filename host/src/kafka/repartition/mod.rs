@@ -27,7 +27,7 @@ use crate::pipeline::{Event, Intake, WorkerHandle};
 use crate::threads::joined;
 use hop::Hop;
 
-pub use topic::prepare;
+pub use topic::{Between, prepare};
 
 /// How many events wait for the hop.
 const INBOX: usize = 64;
@@ -68,15 +68,20 @@ pub(super) struct FirstHop {
 }
 
 impl FirstHop {
-    /// Starts reading the source. The topic between the hops must be prepared.
-    pub(super) fn start(config: &Config, topics: &Topics, intake: &Intake) -> Result<Self, ClientError> {
+    /// Starts reading the source.
+    pub(super) fn start(
+        config: &Config,
+        topics: &Topics,
+        between: Between,
+        intake: &Intake,
+    ) -> Result<Self, ClientError> {
         let (inbox, events) = crossbeam_channel::bounded(INBOX);
         let worker = WorkerHandle::new(inbox);
         let of_source = intake.of_source(worker.clone(), config.pipeline.align);
         let reading = Reading::start(config, Stream::of(config, topics, "source"), of_source.clone())?;
         let ending = Arc::new(AtomicBool::new(false));
-        let hop =
-            Hop::new(config, topics, of_source, Arc::clone(&reading.consumer), events, Arc::clone(&ending));
+        let (consumer, told) = (Arc::clone(&reading.consumer), Arc::clone(&ending));
+        let hop = Hop::new(config, topics, between, of_source, consumer, events, told);
         let thread = thread::Builder::new()
             .name("repartition".to_owned())
             .spawn(move || hop.run())

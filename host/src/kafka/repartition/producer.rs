@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -23,6 +24,8 @@ use crate::pipeline::rejections::DeadLetter;
 
 /// How long one call may take; then it is seen whether somebody waits for the end.
 const CALL_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is seen whether all records of a transaction have arrived.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long one call to abort may take, which needs the reports of records that were taken back.
 const ABORT_WITHIN: Duration = Duration::from_millis(200);
 /// How long a call that may be repeated is repeated.
@@ -103,6 +106,8 @@ pub(super) struct Destination {
     pub(super) letters: Option<String>,
     /// The topic that letters name as theirs.
     pub(super) source: String,
+    /// How long a batch of records may be, in bytes.
+    pub(super) batch_bytes: usize,
 }
 
 /// A producer that writes in transactions.
@@ -122,7 +127,7 @@ impl Transactions {
         metrics: Arc<Metrics>,
         ending: Arc<AtomicBool>,
     ) -> Result<Self, String> {
-        let settings = client::transactional_producer(config, name);
+        let settings = client::transactional_producer(config, name, destination.batch_bytes);
         let deliveries = Deliveries { metrics, too_long: Mutex::default(), failure: Mutex::default() };
         let client = BaseProducer::from_config_and_context(&settings, deliveries)
             .map_err(|error| error.to_string())?;
@@ -131,14 +136,15 @@ impl Transactions {
     }
 
     /// Commits records, letters and offsets together. Letters that their topic finds too long go to `shortened`, by
-    /// their place: sent again they go without their text.
+    /// their place: sent again they go without their text. While the records are on their way, `meanwhile` is called
+    /// again and again; it says whether it had something to do.
     pub(super) fn commit<'a>(
         &self,
         records: impl Iterator<Item = &'a Outgoing>,
         letters: &[&DeadLetter],
         shortened: &mut BTreeSet<usize>,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
+        (offsets, group): (&TopicPartitionList, &ConsumerGroupMetadata),
+        meanwhile: impl FnMut() -> bool,
     ) -> Result<(), Failure> {
         lock(&self.client.context().failure).take();
         self.client
@@ -146,7 +152,7 @@ impl Transactions {
             .map_err(|error| Failure { words: format!("beginning a transaction: {error}"), usable: false })?;
         let filled = self.fill(records, letters, shortened);
         let ended = filled.and_then(|()| {
-            self.deliver();
+            self.deliver(meanwhile);
             self.repeat(|| self.client.send_offsets_to_transaction(offsets, group, CALL_WITHIN))?;
             self.repeat(|| self.client.commit_transaction(CALL_WITHIN))
         });
@@ -211,10 +217,14 @@ impl Transactions {
     }
 
     /// Waits until the broker has all records, or has refused some; the commit waits in steps that are far longer.
-    fn deliver(&self) {
+    fn deliver(&self, mut meanwhile: impl FnMut() -> bool) {
         let until = Instant::now() + CALL_WITHIN;
         while self.client.in_flight_count() > 0 && Instant::now() < until {
-            self.client.poll(Duration::from_millis(1));
+            if !meanwhile() {
+                // Not in the poll, which spins through the last millisecond of any wait.
+                thread::sleep(LOOK_EVERY);
+            }
+            self.client.poll(Duration::ZERO);
         }
     }
 

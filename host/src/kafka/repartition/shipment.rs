@@ -11,7 +11,7 @@ use super::producer::Outgoing;
 use crate::pipeline::batch::{Fetch, Records, SourceMark};
 use crate::pipeline::parcel::Parcel;
 use crate::pipeline::rejections::{self, DeadLetter, Rejections};
-use crate::trade::{self, Decoder, Limits, Rejected, Rows};
+use crate::trade::{self, Decoder, Limits, Rejected, Rows, Sorter};
 
 /// One batch of the source.
 pub(super) struct Part {
@@ -46,6 +46,17 @@ impl Shipment {
 
     pub(super) fn add(&mut self, part: Part) {
         self.parts.push(part);
+    }
+
+    /// Puts what was to be sent before in front again.
+    pub(super) fn put_back(&mut self, mut before: Self) {
+        before.parts.append(&mut self.parts);
+        *self = before;
+    }
+
+    /// The first offset behind each part, in their order.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.parts.iter().map(|part| (part.partition, part.next))
     }
 
     /// Drops parts that are not to be sent any more.
@@ -85,7 +96,7 @@ pub(super) struct Packer {
     decoder: Decoder,
     rows: Rows,
     rejected: Vec<Rejected>,
-    shards: u32,
+    sorter: Sorter,
     /// Rejected records are sent to a topic.
     letters: bool,
 }
@@ -96,7 +107,7 @@ impl Packer {
             decoder: Decoder::new(limits, trade::EVERYTHING),
             rows: Rows::new(),
             rejected: Vec::new(),
-            shards,
+            sorter: Sorter::new(shards),
             letters,
         }
     }
@@ -120,14 +131,13 @@ impl Packer {
         let times_ms = (0..messages.len()).filter_map(|index| messages.get(index).timestamp_ms);
         let timestamp_ms = times_ms.max().unwrap_or(mark.at_ms).min(mark.at_ms);
         let offset = |record: u32| messages.get(record as usize).offset;
-        let records: Vec<Outgoing> = trade::pack(&self.rows, self.shards, offset)
-            .into_iter()
-            .map(|pack| {
-                let marks = if pack.last { vec![mark] } else { Vec::new() };
-                let parcel = Parcel { sources, marks, partition, trades: pack.trades };
-                Outgoing { shard: pack.target.cast_signed(), payload: parcel.encode(), timestamp_ms }
-            })
-            .collect();
+        let mut records = Vec::new();
+        self.sorter.pack(&self.rows, offset, |shard, trades, last| {
+            let marks = if last { vec![mark] } else { Vec::new() };
+            let parcel = Parcel { sources, marks, partition, trades: std::mem::take(trades) };
+            records.push(Outgoing { shard: shard.cast_signed(), payload: parcel.encode(), timestamp_ms });
+            *trades = parcel.trades;
+        });
         let mut rejected = std::mem::take(&mut self.rejected);
         let letters = match self.letters {
             true => rejections::letters(partition, &*messages, &mut rejected),

@@ -23,8 +23,20 @@ use crate::pipeline::Horizon;
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// What is kept besides the longest window: as long may a host take to come back, about.
 const MARGIN_MS: i64 = 3_600_000;
+/// The longest batch that is sent. Each one takes the broker some time, however short it is.
+const BATCH_BYTES: usize = 1_000_000;
+/// The same where a topic does not say how long one may be.
+const CAUTIOUS_BATCH_BYTES: usize = 65_536;
 /// How Kafka writes that nothing is deleted.
 const NEVER: &str = "-1";
+
+/// What is known of the topic between the hops, once it is as it must be.
+#[derive(Debug, Clone, Copy)]
+pub struct Between {
+    /// How long a batch of records may be, in bytes, so that neither it nor the topic of dead letters refuses one in
+    /// which each record is short enough.
+    pub(super) batch_bytes: usize,
+}
 
 /// What the topic must be.
 struct Wanted {
@@ -47,9 +59,9 @@ impl ConsumerContext for Quiet {}
 
 /// Where the feed is repartitioned: waits until the topic between the hops is there and as it must be. A broker that is
 /// away is waited for, and so is an operator; readiness says for what.
-pub async fn prepare(config: &Config, horizon: Horizon, health: &Health) {
+pub async fn prepare(config: &Config, horizon: Horizon, health: &Health) -> Option<Between> {
     if config.pipeline.partitioning != Partitioning::Repartition {
-        return;
+        return None;
     }
     let max_future_ms = i64::try_from(config.pipeline.max_future.as_millis()).unwrap_or(i64::MAX);
     let wanted = Wanted {
@@ -64,16 +76,19 @@ pub async fn prepare(config: &Config, horizon: Horizon, health: &Health) {
         },
     };
     let mut backoff = Backoff::SERVER;
-    while let Err(words) = attempt(config, &wanted).await {
-        health.fail(Part::Kafka, "", &words);
+    loop {
+        match attempt(config, &wanted).await {
+            Ok(between) => return Some(between),
+            Err(words) => health.fail(Part::Kafka, "", &words),
+        }
         tokio::time::sleep(backoff.next()).await;
     }
 }
 
-async fn attempt(config: &Config, wanted: &Wanted) -> Result<(), String> {
-    let settings = client::consumer(&config.kafka, Partitioning::Shuffle);
-    let consumer: BaseConsumer<Quiet> =
-        settings.create_with_context(Quiet).map_err(|error| error.to_string())?;
+async fn attempt(config: &Config, wanted: &Wanted) -> Result<Between, String> {
+    let consumer: BaseConsumer<Quiet> = client::consumer(&config.kafka, Partitioning::Shuffle)
+        .create_with_context(Quiet)
+        .map_err(|error| error.to_string())?;
     let admin: AdminClient<DefaultClientContext> =
         client::common(&config.kafka).create().map_err(|error| error.to_string())?;
     let partitions = |topic: &str| tokio::task::block_in_place(|| partitions(&consumer, topic));
@@ -92,7 +107,16 @@ async fn attempt(config: &Config, wanted: &Wanted) -> Result<(), String> {
             wanted.name, wanted.partitions
         ));
     }
-    check(&admin, wanted).await
+    let settings = settings_of(&admin, &wanted.name).await?;
+    suits(&settings, wanted).map_err(|words| format!("topic {}: {words}", wanted.name))?;
+    let mut batch_bytes = longest_batch(&settings);
+    if let Some(letters) = &config.kafka.dead_letter_topic {
+        // Whoever may write to it may not be allowed to read its settings.
+        let settings = settings_of(&admin, letters).await;
+        let longest = settings.as_ref().map_or(CAUTIOUS_BATCH_BYTES, longest_batch);
+        batch_bytes = batch_bytes.min(longest);
+    }
+    Ok(Between { batch_bytes })
 }
 
 /// How many partitions a topic has; 0: there is none.
@@ -128,15 +152,21 @@ async fn create(admin: &AdminClient<DefaultClientContext>, wanted: &Wanted) -> R
     Ok(())
 }
 
-async fn check(admin: &AdminClient<DefaultClientContext>, wanted: &Wanted) -> Result<(), String> {
+async fn settings_of(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+) -> Result<ConfigResource, String> {
     let options = AdminOptions::new().request_timeout(Some(ANSWER_WITHIN));
-    let answers = admin.describe_configs([&ResourceSpecifier::Topic(&wanted.name)], &options).await;
-    let answers = answers.map_err(|error| format!("settings of topic {}: {error}", wanted.name))?;
-    for answer in answers {
-        let resource = answer.map_err(|code| format!("settings of topic {}: {code}", wanted.name))?;
-        suits(&resource, wanted).map_err(|words| format!("topic {}: {words}", wanted.name))?;
-    }
-    Ok(())
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    let answers = answers.map_err(|error| format!("settings of topic {topic}: {error}"))?;
+    let answer = answers.into_iter().next().ok_or_else(|| format!("topic {topic} has no settings"))?;
+    answer.map_err(|code| format!("settings of topic {topic}: {code}"))
+}
+
+/// How long a batch of a topic with these settings may be.
+fn longest_batch(settings: &ConfigResource) -> usize {
+    let told = settings.get("max.message.bytes").and_then(|entry| entry.value.as_deref());
+    told.and_then(|value| value.parse().ok()).map_or(CAUTIOUS_BATCH_BYTES, |most| BATCH_BYTES.min(most))
 }
 
 /// Whether the topic's settings lose nothing that is needed.
