@@ -24,6 +24,9 @@ use crate::threads::joined;
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a question may take that is asked for its own sake.
+const ROUSED_WITHIN: Duration = Duration::from_millis(300);
+
 /// Where a partition is read from, and where its backlog ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -193,7 +196,7 @@ impl Inquiry {
         let mut roused = BTreeSet::new();
         for &(partition, leader) in partitions {
             if read.contains(&partition) && leader.is_some_and(|leader| roused.insert(leader)) {
-                let asked = self.consumer.fetch_watermarks(&self.rules.topic, partition, TIMEOUT);
+                let asked = self.consumer.fetch_watermarks(&self.rules.topic, partition, ROUSED_WITHIN);
                 if let Err(error) = asked {
                     tracing::debug!(partition, %error, "Connection not roused");
                 }

@@ -319,15 +319,6 @@ impl Cell {
         }
     }
 
-    /// Forgets a partition.
-    pub(super) fn leave(&mut self, partition: i32) {
-        self.clock.revoke(partition);
-        if let Some(lag) = &mut self.lag {
-            lag.met(partition);
-        }
-        self.lag.take_if(|lag| lag.is_over());
-    }
-
     /// Notes where the cell has met the live stream: from now on it takes the partition from there.
     pub(super) fn meet_live(&mut self, partition: i32, live: Option<&Mark>, now: Now) {
         let (Some(lag), Some(live)) = (&mut self.lag, live) else {

@@ -170,11 +170,6 @@ impl CellClock {
         self.finished = false;
     }
 
-    /// Forgets a partition.
-    pub fn revoke(&mut self, partition: i32) {
-        self.marks.remove(&partition);
-    }
-
     /// Leaves a partition out of the minimum, or takes it in again.
     pub fn set_absent(&mut self, partition: i32, absent: bool) {
         if let Some(known) = self.marks.get_mut(&partition) {

@@ -156,14 +156,6 @@ impl Shard {
         }
     }
 
-    /// Forgets a partition.
-    pub fn revoke(&mut self, partition: i32) {
-        self.live.remove(&partition);
-        for cell in &mut self.cells {
-            cell.leave(partition);
-        }
-    }
-
     /// Takes a batch's share, if it has one here, and its mark.
     pub fn take(
         &mut self,

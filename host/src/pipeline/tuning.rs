@@ -91,8 +91,8 @@ impl Tuning {
     pub fn knobs(&self) -> Knobs {
         let configured = self.flush_interval;
         let (flush_interval, bytes, messages) = match self.mode() {
-            Mode::Balanced => (configured, 1 << 20, 8_192),
-            Mode::Throughput => (configured.max(FEW_FLUSHES), 2 << 20, 16_384),
+            Mode::Balanced => (configured, 2 << 20, 16_384),
+            Mode::Throughput => (configured.max(FEW_FLUSHES), 4 << 20, 32_768),
             Mode::Latency => (configured.min(SOON), 1 << 18, 2_048),
         };
         Knobs { flush_interval, batch: BatchSize { bytes, messages } }

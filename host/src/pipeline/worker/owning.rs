@@ -118,22 +118,16 @@ impl Worker {
         self.shared.front(Feed::CatchUp).leave(partition);
     }
 
+    /// Closes a partition, which is a shard here: where each host reads all of them, none is ever revoked.
     pub(super) fn revoke(&mut self, partition: i32, done: Sender<()>) {
         self.lanes.retain(|lane| lane.partition != partition);
         for feed in [Feed::Live, Feed::CatchUp] {
             self.shared.front(feed).leave(partition);
         }
-        if self.shared.layout.shuffles() {
-            for owned in self.shards.values_mut() {
-                owned.shard.revoke(partition);
-            }
-        } else {
-            let shard = Layout::of_partition(partition);
-            if let Some(owned) = self.shards.remove(&shard) {
-                return self.close(owned, Some(done));
-            }
+        match self.shards.remove(&Layout::of_partition(partition)) {
+            Some(owned) => self.close(owned, Some(done)),
+            None => drop(done.send(())),
         }
-        done.send(()).ok();
     }
 
     /// Drops everything: another process owns it.
