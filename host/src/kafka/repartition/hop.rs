@@ -374,14 +374,9 @@ impl Hop {
     fn transact(&mut self, with_marks: bool) -> Result<(), String> {
         // Taken before anything is sent: where the group has moved on since, it refuses the transaction.
         let group = self.consumer.group_metadata().ok_or("no member of a group")?;
-        if self.transactions.is_none() {
-            let (destination, ending) = (Arc::clone(&self.destination), Arc::clone(&self.ending));
-            let metrics = Arc::clone(&self.intake.shared().metrics);
-            let opened = Transactions::open(&self.config, &self.name, destination, metrics, ending)?;
-            self.transactions = Some(opened);
-        }
-        let Some(transactions) = self.transactions.take() else {
-            return Ok(());
+        let transactions = match self.transactions.take() {
+            Some(client) => client,
+            None => self.open_transactions()?,
         };
         let marks = if with_marks { self.marks() } else { Vec::new() };
         let offsets = self.offsets().map_err(|error| error.to_string())?;
@@ -407,6 +402,13 @@ impl Hop {
         Ok(())
     }
 
+    fn open_transactions(&self) -> Result<Transactions, String> {
+        let (destination, ending) = (Arc::clone(&self.destination), Arc::clone(&self.ending));
+        let metrics = Arc::clone(&self.intake.shared().metrics);
+        Transactions::open(&self.config, &self.name, destination, metrics, ending)
+    }
+
+    /// Says how far the source has been sent, and counts what was sent of it.
     fn committed(&self, sent: Shipment) {
         for (partition, next) in sent.ends() {
             let newest_ms = self.sources.get(&partition).and_then(Source::newest_ms);
