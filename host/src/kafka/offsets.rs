@@ -185,9 +185,7 @@ impl Inquiry {
             false => Err(format!("topic {topic} was made anew just now")),
         }
     }
-}
 
-impl Inquiry {
     /// Has the client do at once what it would do up to a second later. In a round of the group it stops fetching
     /// everything; the connection to a broker, idle by then, hears that it may go on with the next request of any
     /// kind. And it takes part in a round a second after the last one, unless it was told of topics since then, as it

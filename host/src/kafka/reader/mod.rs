@@ -247,7 +247,9 @@ impl Reader {
             self.finish_opening();
         }
         self.finish_leaving();
-        self.pass_markers();
+        if self.reading && self.ending == Ending::No {
+            self.pass_markers();
+        }
         if self.tidied_at.elapsed() >= TIDY_EVERY {
             self.tidied_at = Instant::now();
             self.tidy();
