@@ -22,7 +22,7 @@ use super::{Shared, columns};
 use crate::config::Partitioning;
 
 /// How many batches wait in a lane.
-const LANE: usize = 2;
+pub(super) const LANE: usize = 2;
 /// How many batches wait in the lane of a catch-up.
 const CATCH_UP_LANE: usize = 2;
 

@@ -10,6 +10,7 @@ use super::{BEGIN_MS, Counts, NEVER, PATIENCE, wait_until};
 use crate::config::Partitioning;
 use crate::pipeline::CellStart;
 use crate::pipeline::batch::Progress;
+use crate::pipeline::intake::LANE;
 
 /// More messages of a partition than are taken before the stop.
 const ENOUGH: i64 = 200_000;
@@ -73,7 +74,8 @@ fn stop_while_a_batch_waits() {
     let mut feeders = [0, 1].map(|partition| Feeder::open(&stand.intake, partition, &script));
     feeders[1].give(1, Progress::Behind);
     wait_until("worker 1 is busy", || stand.newest_ms(1).is_some());
-    for _ in 0..5 {
+    // As many as the lane holds besides the one that is taken from it.
+    for _ in 0..=LANE {
         feeders[0].give(1, Progress::Behind);
     }
     wait_until("worker 0 has a batch for worker 1", || stand.newest_ms(0).is_some());
