@@ -398,7 +398,7 @@ impl Hop {
         if with_marks {
             self.marked_at = Some(Instant::now());
         }
-        self.committed(sent);
+        self.committed(sent, &offsets);
         Ok(())
     }
 
@@ -409,10 +409,14 @@ impl Hop {
     }
 
     /// Says how far the source has been sent, and counts what was sent of it.
-    fn committed(&self, sent: Shipment) {
-        for (partition, next) in sent.ends() {
-            let newest_ms = self.sources.get(&partition).and_then(Source::newest_ms);
-            self.intake.board().partition(partition, |status| {
+    fn committed(&self, sent: Shipment, offsets: &TopicPartitionList) {
+        // Not by what was sent: of a transaction whose answer was lost, parts may have been committed before.
+        for element in offsets.elements() {
+            let Offset::Offset(next) = element.offset() else {
+                continue;
+            };
+            let newest_ms = self.sources.get(&element.partition()).and_then(Source::newest_ms);
+            self.intake.board().partition(element.partition(), |status| {
                 (status.decoded, status.newest_ms) = (next, newest_ms);
             });
         }

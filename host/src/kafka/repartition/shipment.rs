@@ -54,11 +54,6 @@ impl Shipment {
         *self = before;
     }
 
-    /// The first offset behind each part, in their order.
-    pub(super) fn ends(&self) -> impl Iterator<Item = (i32, i64)> {
-        self.parts.iter().map(|part| (part.partition, part.next))
-    }
-
     /// Drops parts that are not to be sent any more.
     pub(super) fn retain(&mut self, keep: impl Fn(&Part) -> bool) {
         let before = self.parts.len();
