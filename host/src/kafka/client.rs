@@ -11,9 +11,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use crate::config::{Kafka, Partitioning};
 
 /// How much of one partition librdkafka reads ahead, in KiB.
-const PREFETCH_KIB: usize = 16_384;
+const PREFETCH_KIB: usize = 8_192;
 /// The same for partitions that are read again.
 const CATCH_UP_PREFETCH_KIB: usize = 4_096;
+/// How much of one partition an answer brings at most: what a batch of the default mode takes, which would be shorter
+/// where answers were.
+const FETCH_BYTES: usize = 2 << 20;
 /// The longest time between two heartbeats of a member of the group.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// The longest answer of a broker that librdkafka takes by default, in bytes.
@@ -82,6 +85,7 @@ pub(super) fn consumer(config: &Kafka, partitioning: Partitioning) -> ClientConf
         .set("auto.offset.reset", "error")
         .set("statistics.interval.ms", "1000")
         .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
+        .set("fetch.message.max.bytes", FETCH_BYTES.to_string())
         .set("receive.message.max.bytes", answer_bytes(config.max_message_bytes).to_string())
         // A partition that was full is fetched again at once, not after the default second.
         .set("fetch.queue.backoff.ms", "10")

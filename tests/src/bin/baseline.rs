@@ -97,6 +97,7 @@ fn read(brokers: &str, topic: &str, to_fold: &SyncSender<Batch>, empty: &Receive
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
         .set("queued.max.messages.kbytes", "65536")
+        .set("fetch.message.max.bytes", "2097152")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.wait.max.ms", "100")
         .create()?;
