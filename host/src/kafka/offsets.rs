@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 
 use super::context::Context;
 use super::describe::describe;
@@ -24,8 +24,8 @@ use crate::threads::joined;
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a question may take that is asked for its own sake.
-const ROUSED_WITHIN: Duration = Duration::from_millis(300);
+/// How long a question may take whose answer is soon asked for again, or not needed.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Where a partition is read from, and where its backlog ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,20 @@ pub(super) enum Question {
     All,
     /// The spans of these.
     These(Vec<i32>),
+    /// Where these end by now.
+    Ends(Vec<i32>),
     /// No spans: the asking itself has the client go on that reads these, as after each round of the group; see
     /// [`Inquiry::rouse`].
     Rouse(Vec<i32>),
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// Of a topic and its spans.
+    Topic(Answer),
+    /// The first offset that there is not yet, of those partitions whose broker said so in time.
+    Ends(Vec<(i32, i64)>),
 }
 
 /// What the broker says of a topic and some of its partitions.
@@ -91,7 +102,7 @@ pub(super) struct Inquiry {
 /// The reader's side.
 pub(super) struct Offsets {
     questions: Option<Sender<Question>>,
-    answers: Receiver<Answer>,
+    replies: Receiver<Reply>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -99,10 +110,10 @@ impl Offsets {
     /// Starts the thread that asks.
     pub(super) fn start(inquiry: Inquiry) -> std::io::Result<Self> {
         let (questions, asked) = bounded(4);
-        let (answer, answers) = bounded(4);
-        let run = move || inquiry.serve(&asked, &answer);
+        let (reply, replies) = bounded(4);
+        let run = move || inquiry.serve(&asked, &reply);
         let thread = thread::Builder::new().name("kafka-offsets".to_owned()).spawn(run)?;
-        Ok(Self { questions: Some(questions), answers, thread: Some(thread) })
+        Ok(Self { questions: Some(questions), replies, thread: Some(thread) })
     }
 
     /// Asks. One question of each rebalance is under way at a time, so that there is room for it; else it is asked again.
@@ -112,9 +123,9 @@ impl Offsets {
         }
     }
 
-    /// An answer, if one is there.
-    pub(super) fn answer(&self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+    /// A reply, if one is there.
+    pub(super) fn reply(&self) -> Option<Reply> {
+        self.replies.try_recv().ok()
     }
 }
 
@@ -122,13 +133,13 @@ impl Drop for Offsets {
     fn drop(&mut self) {
         self.questions = None;
         // The thread must see that nobody waits for an answer.
-        self.answers = crossbeam_channel::never();
+        self.replies = crossbeam_channel::never();
         self.thread.take().map(joined);
     }
 }
 
 impl Inquiry {
-    fn serve(&self, asked: &Receiver<Question>, answer: &Sender<Answer>) {
+    fn serve(&self, asked: &Receiver<Question>, reply: &Sender<Reply>) {
         while let Ok(mut question) = asked.recv() {
             let mut backoff = Backoff::SERVER;
             let found = loop {
@@ -144,18 +155,22 @@ impl Inquiry {
                     Err(TryRecvError::Empty) => {}
                 }
             };
-            if answer.send(found).is_err() {
+            if reply.send(found).is_err() {
                 return;
             }
             self.reader.unpark();
         }
     }
 
-    fn ask(&self, question: &Question) -> Result<Answer, String> {
+    fn ask(&self, question: &Question) -> Result<Reply, String> {
         let topic = &self.rules.topic;
+        if let Question::Ends(partitions) = question {
+            // Whoever knows of none yet asks again.
+            return Ok(Reply::Ends(self.ends(partitions).unwrap_or_default()));
+        }
         let before = describe(self.consumer.client(), topic, TIMEOUT)?;
         let wanted = match question {
-            Question::These(partitions) => partitions.clone(),
+            Question::These(partitions) | Question::Ends(partitions) => partitions.clone(),
             Question::All => before.partitions.iter().map(|(partition, _)| *partition).collect(),
             Question::Rouse(read) => {
                 self.rouse(&before.partitions, read);
@@ -181,9 +196,24 @@ impl Inquiry {
             }
         }
         match answer.spans.is_empty() || describe(self.consumer.client(), topic, TIMEOUT)?.id == before.id {
-            true => Ok(answer),
+            true => Ok(Reply::Topic(answer)),
             false => Err(format!("topic {topic} was made anew just now")),
         }
+    }
+
+    /// Where partitions end. The client knows that only from what it fetches, and what is held back is not fetched.
+    fn ends(&self, partitions: &[i32]) -> KafkaResult<Vec<(i32, i64)>> {
+        let mut latest = TopicPartitionList::new();
+        for &partition in partitions {
+            // In the place of a time: the end.
+            latest.add_partition_offset(&self.rules.topic, partition, Offset::End)?;
+        }
+        let found = self.consumer.offsets_for_times(latest, SHORT_TIMEOUT)?;
+        let end = |element: TopicPartitionListElem<'_>| match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(end)) => Some((element.partition(), end)),
+            _ => None,
+        };
+        Ok(found.elements().into_iter().filter_map(end).collect())
     }
 
     /// Has the client do at once what it would do up to a second later. In a round of the group it stops fetching
@@ -194,7 +224,7 @@ impl Inquiry {
         let mut roused = BTreeSet::new();
         for &(partition, leader) in partitions {
             if read.contains(&partition) && leader.is_some_and(|leader| roused.insert(leader)) {
-                let asked = self.consumer.fetch_watermarks(&self.rules.topic, partition, ROUSED_WITHIN);
+                let asked = self.consumer.fetch_watermarks(&self.rules.topic, partition, SHORT_TIMEOUT);
                 if let Err(error) = asked {
                     tracing::debug!(partition, %error, "Connection not roused");
                 }

@@ -307,6 +307,13 @@ impl<Q: Queue> Partition<Q> {
         self.end = self.end.max(self.queue.end().unwrap_or(0));
     }
 
+    /// Learns where the broker says that it ends; what it says of a topic that was made anew is not of this one.
+    pub(super) fn hear_end(&mut self, end: i64) {
+        if self.queue.end().is_some() {
+            self.end = self.end.max(end);
+        }
+    }
+
     /// Whether the broker has not answered for so long although there is something to read. An event
     /// clock waits for every partition, however long it takes.
     pub(super) fn is_silent(&self, timeout: Duration) -> bool {

@@ -23,7 +23,7 @@ use crate::config::Kafka;
 use crate::health::Part;
 use crate::kafka::context::{Context, Notice, positions, serve};
 use crate::kafka::native::PartitionQueue;
-use crate::kafka::offsets::{Offsets, Question};
+use crate::kafka::offsets::{Offsets, Question, Reply};
 use crate::kafka::partition::{Look, Partition, ProgressRules};
 use crate::pipeline::Intake;
 use crate::pipeline::board::state;
@@ -106,6 +106,8 @@ pub(super) struct Reader {
     unanswered: BTreeMap<i32, Unanswered>,
     asked_for_them_at: Instant,
     asked_for_growth_at: Instant,
+    /// Where partitions end is being asked.
+    asked_for_ends: bool,
     ending: Ending,
     leaving: Option<Leaving>,
     reading: bool,
@@ -146,6 +148,7 @@ impl Reader {
             unanswered: BTreeMap::new(),
             asked_for_them_at: now,
             asked_for_growth_at: now,
+            asked_for_ends: false,
             ending: Ending::No,
             leaving: None,
             reading: true,
@@ -238,9 +241,12 @@ impl Reader {
         {
             self.act_on(notice);
         }
-        while let Some(answer) = self.offsets.answer() {
-            if self.reading {
-                self.answered(answer);
+        while let Some(reply) = self.offsets.reply() {
+            self.asked_for_ends = false;
+            match reply {
+                Reply::Topic(answer) if self.reading => self.answered(answer),
+                Reply::Ends(ends) => self.hear_ends(&ends),
+                Reply::Topic(_) => {}
             }
         }
         if self.ending == Ending::No {
@@ -367,6 +373,7 @@ impl Reader {
     fn tidy(&mut self) {
         if self.reading && self.ending == Ending::No {
             self.ask_again();
+            self.ask_for_ends();
             self.leave_silent_out();
         }
         let failing = &self.failing;
