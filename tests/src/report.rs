@@ -29,6 +29,8 @@ pub struct Figures {
     pub stall_s: Option<f64>,
     /// From the end of the fault until every partition moved, in seconds.
     pub recovery_s: Option<f64>,
+    /// Trades a second beside those of a run without the fault.
+    pub speed: Option<f64>,
 }
 
 impl Figures {
@@ -65,9 +67,14 @@ impl Figures {
 pub struct Kept(Figures);
 
 impl Kept {
-    /// Figures of a fault of which only is said whether everything was as it must be.
+    /// Figures of a fault of which is said whether everything was as it must be, and little else.
     pub fn of(fault: &str) -> Self {
         Self(Figures::of(fault))
+    }
+
+    /// Notes trades a second beside those of a run without the fault.
+    pub fn speed(&mut self, ratio: f64) {
+        self.0.speed = Some(ratio);
     }
 }
 
@@ -99,7 +106,7 @@ pub fn table() -> Result<String> {
         runs.entry(figures.fault.clone()).or_default().push(figures);
     }
     let mut table = String::from(
-        "| fault | runs | lost | doubled | stall p50 | stall max | recovery p50 | recovery max |\n|---|---|---|---|---|---|---|---|\n",
+        "| fault | runs | lost | doubled | stall p50 | stall max | recovery p50 | recovery max | speed min |\n|---|---|---|---|---|---|---|---|---|\n",
     );
     for (fault, runs) in runs {
         let (lost, doubled) =
@@ -112,11 +119,13 @@ pub fn table() -> Result<String> {
 fn row(fault: &str, runs: &[Figures], lost: u64, doubled: u64) -> String {
     let (stall_p50, stall_max) = spread(runs.iter().filter_map(|run| run.stall_s).collect());
     let (recovery_p50, recovery_max) = spread(runs.iter().filter_map(|run| run.recovery_s).collect());
+    let speed = runs.iter().filter_map(|run| run.speed).min_by(f64::total_cmp);
+    let speed = speed.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2} x"));
     let failed = runs.iter().filter(|run| run.failed).count();
     let count =
         if failed == 0 { runs.len().to_string() } else { format!("{} ({failed} failed)", runs.len()) };
     format!(
-        "| {fault} | {count} | {lost} | {doubled} | {stall_p50} | {stall_max} | {recovery_p50} | {recovery_max} |\n"
+        "| {fault} | {count} | {lost} | {doubled} | {stall_p50} | {stall_max} | {recovery_p50} | {recovery_max} | {speed} |\n"
     )
 }
 
@@ -136,6 +145,8 @@ mod tests {
         assert_eq!(spread(vec![3.0, 1.0, 2.0]), ("2.00 s".to_owned(), "3.00 s".to_owned()));
         assert_eq!(spread(Vec::new()), ("-".to_owned(), "-".to_owned()));
         let runs = [Figures::of("a"), Figures::of("a")];
-        assert_eq!(row("a", &runs, 0, 1), "| a | 2 | 0 | 1 | - | - | - | - |\n");
+        assert_eq!(row("a", &runs, 0, 1), "| a | 2 | 0 | 1 | - | - | - | - | - |\n");
+        let speeds = [0.75, 0.5].map(|speed| Figures { speed: Some(speed), ..Figures::of("b") });
+        assert_eq!(row("b", &speeds, 0, 0), "| b | 2 | 0 | 0 | - | - | - | - | 0.50 x |\n");
     }
 }

@@ -147,6 +147,11 @@ impl Watch {
         Ok(began.elapsed())
     }
 
+    /// How many records have been finished, of all partitions.
+    pub fn processed(&self) -> i64 {
+        self.shared.seen().partitions.iter().map(|track| track.processed).sum()
+    }
+
     /// The longest time that any partition stood still.
     pub fn stall(&self) -> Duration {
         self.stalls().into_iter().max().unwrap_or_default()

@@ -50,6 +50,8 @@ pub(crate) enum At {
 pub enum Does {
     /// Never returns.
     Loop,
+    /// Takes its time: tens of milliseconds of it.
+    Work,
     /// Traps without a word.
     Trap,
     /// Panics, which the SDK reports.
@@ -109,6 +111,7 @@ impl Does {
             Self::Loop => loop {
                 std::hint::black_box(());
             },
+            Self::Work => work(),
             Self::Trap => trap(),
             Self::Panic => panic!("panics, as it was told"),
             Self::Grow => {
@@ -219,6 +222,18 @@ fn outside() -> Vec<u8> {
 #[cfg(not(target_arch = "wasm32"))]
 fn outside() -> Vec<u8> {
     Vec::new()
+}
+
+/// Computes what no compiler knows before.
+fn work() {
+    // Marsaglia's xorshift.
+    let mut number = 1_u32;
+    for _ in 0..20_000_000 {
+        number ^= number << 13;
+        number ^= number >> 17;
+        number ^= number << 5;
+    }
+    std::hint::black_box(number);
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -28,6 +28,7 @@ mod retention;
 mod run;
 mod secrets;
 mod secured;
+mod slow;
 mod soak;
 mod start;
 mod storm;
