@@ -1,4 +1,4 @@
-//! Where reading starts: questions to the broker that may take long, asked off the poll thread.
+//! Where reading starts, and where partitions end: questions to the broker that may take long, asked off the poll thread.
 //!
 //! Invariant: a question is asked until it is answered or nobody waits for the answer any more; the
 //! reader is unparked when an answer is there.
@@ -15,7 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 
 use super::context::Context;
-use super::describe::describe;
+use super::describe::{Description, describe};
 use crate::backoff::Backoff;
 use crate::config::StartFrom;
 use crate::health::{Health, Part};
@@ -163,20 +163,26 @@ impl Inquiry {
     }
 
     fn ask(&self, question: &Question) -> Result<Reply, String> {
-        let topic = &self.rules.topic;
-        if let Question::Ends(partitions) = question {
-            // Whoever knows of none yet asks again.
-            return Ok(Reply::Ends(self.ends(partitions).unwrap_or_default()));
-        }
-        let before = describe(self.consumer.client(), topic, TIMEOUT)?;
-        let wanted = match question {
-            Question::These(partitions) | Question::Ends(partitions) => partitions.clone(),
-            Question::All => before.partitions.iter().map(|(partition, _)| *partition).collect(),
-            Question::Rouse(read) => {
-                self.rouse(&before.partitions, read);
-                Vec::new()
+        let answer = match question {
+            Question::All => {
+                self.spans(|topic| topic.partitions.iter().map(|(partition, _)| *partition).collect())
             }
+            Question::These(partitions) => self.spans(|_| partitions.clone()),
+            Question::Rouse(read) => self.spans(|topic| {
+                self.rouse(&topic.partitions, read);
+                Vec::new()
+            }),
+            // What is not known yet is asked for again.
+            Question::Ends(partitions) => return Ok(Reply::Ends(self.ends(partitions).unwrap_or_default())),
         };
+        answer.map(Reply::Topic)
+    }
+
+    /// Describes the topic, and asks for the spans of those partitions that are wanted then.
+    fn spans(&self, wanted: impl FnOnce(&Description) -> Vec<i32>) -> Result<Answer, String> {
+        let topic = &self.rules.topic;
+        let before = describe(self.consumer.client(), topic, TIMEOUT)?;
+        let wanted = wanted(&before);
         let count = before.partitions.len();
         let mut answer = Answer { topic_id: before.id.clone(), count, ..Answer::default() };
         // One that is silent is silent for all of its partitions.
@@ -196,7 +202,7 @@ impl Inquiry {
             }
         }
         match answer.spans.is_empty() || describe(self.consumer.client(), topic, TIMEOUT)?.id == before.id {
-            true => Ok(Reply::Topic(answer)),
+            true => Ok(answer),
             false => Err(format!("topic {topic} was made anew just now")),
         }
     }

@@ -366,8 +366,8 @@ mod tests {
         }
     }
 
-    /// What a client gives, read by read.
-    struct Script(VecDeque<(Vec<i64>, Option<Failure>)>);
+    /// What a client gives, read by read, and the end that it knows.
+    struct Script(VecDeque<(Vec<i64>, Option<Failure>)>, Option<i64>);
 
     impl Queue for Script {
         type Messages = Offsets;
@@ -378,7 +378,28 @@ mod tests {
         }
 
         fn end(&self) -> Option<i64> {
-            Some(100)
+            self.1
+        }
+    }
+
+    /// A partition that is read from offset 5, with an end of 100.
+    fn partition(queue: Script) -> (Partition<Script>, lane::Lane) {
+        let (inbox, _events) = crossbeam_channel::bounded(8);
+        let (lane, taken) = lane::lane(0, Feed::Live, 8, 0, WorkerHandle::new(inbox), Arc::new(|| ()));
+        let rules = ProgressRules { clock: ClockMode::Wall, live_lag_ms: 1_000 };
+        let begin = Begin { next: 5, cut: None };
+        (Partition::new(0, queue, lane, rules, begin, 100), taken)
+    }
+
+    #[test]
+    fn an_end_that_is_heard_holds_unless_the_topic_is_another_one_by_now() {
+        for (known, ends) in [(Some(100), [150, 150]), (None, [100, 100])] {
+            let (mut partition, _taken) = partition(Script(VecDeque::new(), known));
+            let heard = [150, 120].map(|end| {
+                partition.hear_end(end);
+                partition.end
+            });
+            assert_eq!(heard, ends);
         }
     }
 
@@ -386,11 +407,7 @@ mod tests {
     fn what_a_client_skips_that_counted_an_error_is_read_again_and_a_hole_is_passed() {
         let error = (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "no right to read".to_owned());
         let script = [(vec![5], None), (vec![], Some(error)), (vec![7, 8], None), (vec![7, 8], None)];
-        let (inbox, _events) = crossbeam_channel::bounded(8);
-        let (lane, _taken) = lane::lane(0, Feed::Live, 8, 0, WorkerHandle::new(inbox), Arc::new(|| ()));
-        let rules = ProgressRules { clock: ClockMode::Wall, live_lag_ms: 1_000 };
-        let begin = Begin { next: 5, cut: None };
-        let mut partition = Partition::new(0, Script(script.into()), lane, rules, begin, 100);
+        let (mut partition, _taken) = partition(Script(script.into(), Some(100)));
         let mut look = || {
             let size = BatchSize { bytes: 1 << 20, messages: 100 };
             let looked = match partition.look(0, size) {
