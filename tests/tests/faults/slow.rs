@@ -2,6 +2,8 @@
 //!
 //! The invariant: all messages are alike, so that their number says what each token must come to.
 
+use std::sync::Arc;
+
 use aggregator_tests::broker::Broker;
 use aggregator_tests::compare::AGGREGATES;
 use aggregator_tests::producer::Producer;
@@ -26,7 +28,7 @@ pub(crate) const ROUND: usize = TRADES * PARTITIONS as usize;
 pub(crate) struct SlowTopic {
     pub(crate) name: String,
     /// What the broker has acknowledged.
-    pub(crate) ends: std::sync::Arc<Ends>,
+    pub(crate) ends: Arc<Ends>,
     producer: Producer,
     messages: Vec<Message>,
 }
@@ -37,7 +39,7 @@ impl SlowTopic {
         let name = broker.topic("slow", PARTITIONS).expect("the broker makes a topic");
         let producer = Producer::new(broker, &name).expect("a producer");
         let messages = (0..PARTITIONS).map(message).collect();
-        Self { name, ends: std::sync::Arc::new(Ends::new(PARTITIONS)), producer, messages }
+        Self { name, ends: Arc::new(Ends::new(PARTITIONS)), producer, messages }
     }
 
     /// Sends some rounds and waits until the broker has them; `ends` does not say so yet.
@@ -62,9 +64,14 @@ impl SlowTopic {
         self.say(rounds);
     }
 
-    /// Waits until every token has its share of some rounds.
-    pub(crate) fn assert_exact(&self, redis: &RedisServer, rounds: usize) {
-        let each = (rounds * TRADES / TOKENS) as f64;
+    /// How many trades the broker is said to have.
+    pub(crate) fn trades(&self) -> f64 {
+        self.ends.all().iter().sum::<i64>() as f64 * TRADES as f64
+    }
+
+    /// Waits until every token has its share of what was sent.
+    pub(crate) fn assert_exact(&self, redis: &RedisServer) {
+        let each = self.trades() / (TOKENS as f64 * f64::from(PARTITIONS));
         let mut connection = redis.connect().expect("a redis");
         let tokens =
             (0..PARTITIONS).flat_map(|partition| (0..TOKENS).map(move |index| token(partition, index)));

@@ -405,6 +405,30 @@ impl Reader {
         }
     }
 
+    /// Asks where partitions end of which there is more to read, unless an answer is outstanding that is waited for.
+    fn ask_for_ends(&mut self) {
+        let outstanding = self.opening.is_some() || self.leaving.is_some() || !self.relocating.is_empty();
+        if outstanding || self.asked_for_ends {
+            return;
+        }
+        let behind = self.partitions.values().filter(|partition| partition.next < partition.end);
+        let behind: Vec<i32> = behind.map(|partition| partition.id).collect();
+        if !behind.is_empty() {
+            self.asked_for_ends = true;
+            self.offsets.ask(Question::Ends(behind));
+        }
+    }
+
+    /// Posts where partitions end.
+    fn hear_ends(&mut self, ends: &[(i32, i64)]) {
+        for &(id, end) in ends {
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.hear_end(end);
+                self.intake.board().partition(id, |status| status.end = Some(partition.end));
+            }
+        }
+    }
+
     /// Tells partitions how far librdkafka has read, markers that it does not hand out included. Its main thread
     /// answers that, and sends the heartbeat that is due; left alone it wakes up twice a second.
     fn pass_markers(&mut self) {
